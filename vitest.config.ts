@@ -1,0 +1,51 @@
+import { defineConfig } from 'vitest/config';
+
+const source = ['plimsoll:source'];
+const roots = ['packages/*', 'examples/*', 'tools'];
+const under = (suffix: string): string[] => roots.map((root) => `${root}/**/*${suffix}`);
+const resolve = { conditions: source };
+const ssr = { resolve: { conditions: source, externalConditions: source } };
+const exclude = ['**/node_modules/**', '**/dist/**'];
+
+/**
+ * `unit` is pure and fast, `prop` states properties and models, `pg` talks to the real PostgreSQL that
+ * its global set-up starts, `types` compiles and never runs.
+ */
+export default defineConfig({
+  test: {
+    reporters: ['default', './tools/count-reporter.ts'],
+    projects: [
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'unit',
+          include: under('.test.ts'),
+          exclude: [...exclude, '**/*.{pg,prop,e2e}.test.ts'],
+        },
+      },
+      { resolve, ssr, test: { name: 'prop', include: under('.prop.test.ts'), exclude, testTimeout: 30_000 } },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'pg',
+          include: [...under('.pg.test.ts'), ...under('.e2e.test.ts')],
+          exclude,
+          globalSetup: ['./tools/pg-setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'types',
+          include: [],
+          typecheck: { enabled: true, only: true, checker: 'tsc', include: under('.test-d.ts'), tsconfig: './tsconfig.json' },
+        },
+      },
+    ],
+  },
+});
