@@ -1,0 +1,91 @@
+import { PlimsollError } from '../kernel/errors.ts';
+import { createPool, type Pool, type PoolOptions, type PoolState } from './pool.ts';
+import { openSession, type Session } from './session.ts';
+import { queryable, runStatement, type Queryable } from './statements.ts';
+import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts';
+import { sql } from './sql.ts';
+
+export interface DatabaseOptions {
+  /** `postgres://…` of the primary. */
+  readonly url: string;
+  /** Replicas that `readOnly` may use, in turn. Default none: then `readOnly` reads from the primary. */
+  readonly replicaUrls?: readonly string[];
+  readonly pool?: PoolOptions;
+  /** Whose telemetry this is. Default the database itself. */
+  readonly scope?: object;
+  /** Shown in pg_stat_activity. Default `plimsoll`. */
+  readonly applicationName?: string;
+}
+
+/**
+ * Plain `query`, `one`, `maybeOne`, `execute` and `transaction` go to the primary. Only `readOnly` may go to
+ * a replica, and what it reads there may be older than the last commit (eventual).
+ */
+export interface Database extends Queryable, AsyncDisposable {
+  readonly scope: object;
+  readOnly<T>(fn: (db: Queryable) => Promise<T>): Promise<T>;
+  transaction<T>(fn: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** A connection to the primary outside the pools, for what must live as long as a session. */
+  session(): Promise<Session>;
+  /** Pools by server name. */
+  pools(): Readonly<Record<string, PoolState>>;
+  /** Resolves when every server answers; rejects with the first failure. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function createDatabase(options: DatabaseOptions): Database {
+  const identity = {};
+  const scope = options.scope ?? identity;
+  const shared = { ...options.pool, scope, applicationName: options.applicationName ?? 'plimsoll' };
+  const primary = createPool({ ...shared, url: options.url, server: 'primary', readOnly: false });
+  const replicaUrls = options.replicaUrls ?? [];
+  const readers =
+    replicaUrls.length === 0
+      ? [createPool({ ...shared, url: options.url, server: 'primary-reads', readOnly: true })]
+      : replicaUrls.map((url, index) =>
+          createPool({ ...shared, url, server: `replica-${index + 1}`, readOnly: true }),
+        );
+  // The next reader in turn.
+  let turn = 0;
+  let closing: Promise<void> | undefined;
+
+  function nextReader(): Pool {
+    const reader = readers[turn % readers.length];
+    turn += 1;
+    if (reader === undefined) throw new PlimsollError('PL_DATABASE_UNAVAILABLE', 'no server to read from');
+    return reader;
+  }
+
+  const on = (pool: Pool): Queryable =>
+    queryable(async (statement) => {
+      const client = await pool.acquire();
+      let broken = false;
+      try {
+        return await runStatement(client, statement, { server: pool.server, scope });
+      } catch (error) {
+        broken = error instanceof PlimsollError && error.code === 'PL_DATABASE_UNAVAILABLE';
+        throw error;
+      } finally {
+        client.release(broken);
+      }
+    });
+
+  const all = [primary, ...readers];
+  const close = (): Promise<void> =>
+    (closing ??= Promise.all(all.map((pool) => pool.close())).then(() => undefined));
+
+  return {
+    ...on(primary),
+    scope,
+    readOnly: (fn) => fn(on(nextReader())),
+    transaction: (fn, transactionOptions) => runTransaction(primary, scope, fn, transactionOptions),
+    session: () => openSession({ url: options.url, applicationName: shared.applicationName, scope }),
+    pools: () => Object.fromEntries(all.map((pool) => [pool.server, pool.state()])),
+    async ping() {
+      await Promise.all(all.map((pool) => on(pool).query(sql`select 1`)));
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}

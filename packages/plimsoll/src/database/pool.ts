@@ -1,0 +1,163 @@
+import pg from 'pg';
+import { systemClock, type Clock } from '../kernel/clock.ts';
+import { background, poolWaits } from '../kernel/channels.ts';
+import { assertAlive, currentContext, remainingMs } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { translateFailure } from './failures.ts';
+
+export interface PoolOptions {
+  /** Connections this process may hold to one server, for writes and for reads each. Default 10. */
+  readonly max?: number;
+  /** How long a call may wait for a connection before PL_POOL_TIMEOUT. Default 5000. */
+  readonly acquireTimeoutMs?: number;
+  /** `statement_timeout` of every connection. Default 15000. */
+  readonly statementTimeoutMs?: number;
+  /** `idle_in_transaction_session_timeout`: ends a transaction whose process hangs. Default 30000. */
+  readonly idleInTransactionTimeoutMs?: number;
+  /** Idle connections are closed after this. Default 30000. */
+  readonly idleTimeoutMs?: number;
+}
+
+export const poolDefaults: Required<PoolOptions> = {
+  max: 10,
+  acquireTimeoutMs: 5_000,
+  statementTimeoutMs: 15_000,
+  idleInTransactionTimeoutMs: 30_000,
+  idleTimeoutMs: 30_000,
+};
+
+export interface PoolState {
+  readonly inUse: number;
+  readonly open: number;
+  readonly waiting: number;
+  readonly max: number;
+}
+
+export interface Pool {
+  readonly server: string;
+  acquire(): Promise<pg.PoolClient>;
+  state(): PoolState;
+  close(): Promise<void>;
+}
+
+export interface CreatePoolOptions extends PoolOptions {
+  readonly url: string;
+  /** Name in messages and metrics: `primary`, `replica-1`. */
+  readonly server: string;
+  readonly scope: object;
+  readonly applicationName: string;
+  /** Sessions start with `default_transaction_read_only`, so a write by mistake is refused by the server. */
+  readonly readOnly: boolean;
+  readonly clock?: Clock;
+}
+
+/** Parsers of the session: int8 becomes a number only when that loses nothing; numeric stays a string. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser(oid, format) {
+    if (oid === pg.types.builtins.INT8 && format !== 'binary') return parseInt8;
+    return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
+  },
+};
+
+function parseInt8(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value)) return value;
+  throw new PlimsollError(
+    'PL_INT8_UNSAFE',
+    `int8 value ${text} does not fit a JavaScript number; select it as text (column::text)`,
+    { data: { value: text } },
+  );
+}
+
+export function createPool(options: CreatePoolOptions): Pool {
+  const settings = { ...poolDefaults, ...options };
+  const clock = options.clock ?? systemClock;
+  const { server, scope } = options;
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: settings.max,
+    // The wait for a slot and the connect share this bound.
+    connectionTimeoutMillis: settings.acquireTimeoutMs,
+    idleTimeoutMillis: settings.idleTimeoutMs,
+    statement_timeout: settings.statementTimeoutMs,
+    idle_in_transaction_session_timeout: settings.idleInTransactionTimeoutMs,
+    application_name: options.applicationName,
+    keepAlive: true,
+    types,
+    ...(options.readOnly ? { options: '-c default_transaction_read_only=on' } : {}),
+  });
+  // A terminated idle backend reports here; without a listener the process would die. The pool replaces it.
+  pool.on('error', (error) => background.publish({ scope, what: `idle connection to ${server}`, error }));
+  // A checked-out client reports to its own listener, which pg removes and adds around the checkout.
+  pool.on('connect', (client) => client.on('error', () => undefined));
+
+  const state = (): PoolState => ({
+    inUse: pool.totalCount - pool.idleCount,
+    open: pool.totalCount,
+    waiting: pool.waitingCount,
+    max: settings.max,
+  });
+
+  async function acquire(): Promise<pg.PoolClient> {
+    const context = currentContext();
+    if (context !== undefined) assertAlive(context, `connection to ${server}`, clock);
+    const startedMs = clock.monotonicMs();
+    let failure: unknown;
+    try {
+      return await connectWithin(context === undefined ? Infinity : remainingMs(context, clock));
+    } catch (error) {
+      failure = describe(error, clock.monotonicMs() - startedMs);
+      throw failure;
+    } finally {
+      if (poolWaits.hasSubscribers) {
+        poolWaits.publish({
+          scope,
+          server,
+          waitMs: clock.monotonicMs() - startedMs,
+          ...state(),
+          ...(failure === undefined ? {} : { error: failure }),
+        });
+      }
+    }
+  }
+
+  /** The deadline of the request may end the wait before the pool's own limit does; a late connection goes back. */
+  async function connectWithin(limitMs: number): Promise<pg.PoolClient> {
+    const connecting = pool.connect();
+    if (limitMs >= settings.acquireTimeoutMs) return connecting;
+    const { promise: expired, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      reject(
+        new PlimsollError('PL_DEADLINE', `the deadline passed while waiting for a connection to ${server}`, {
+          data: { server, ...state() },
+        }),
+      );
+    }, limitMs);
+    try {
+      return await Promise.race([connecting, expired]);
+    } catch (error) {
+      connecting.then(
+        (client) => client.release(),
+        () => undefined,
+      );
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  function describe(error: unknown, waitedMs: number): unknown {
+    if (error instanceof PlimsollError) return error;
+    const now = state();
+    if (error instanceof Error && /timeout exceeded when trying to connect/i.test(error.message)) {
+      return new PlimsollError(
+        'PL_POOL_TIMEOUT',
+        `no connection to ${server} within ${Math.round(waitedMs)} ms: ${now.inUse} of ${now.max} in use, ${now.waiting} waiting; shorten transactions or raise pool.max`,
+        { cause: error, data: { server, ...now } },
+      );
+    }
+    return translateFailure(error, server);
+  }
+
+  return { server, acquire, state, close: () => pool.end() };
+}

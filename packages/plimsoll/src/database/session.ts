@@ -1,0 +1,44 @@
+import pg from 'pg';
+import { translateFailure } from './failures.ts';
+import { queryable, runStatement, type Queryable } from './statements.ts';
+
+/**
+ * One connection of its own, outside every pool: for session advisory locks and LISTEN, which live as long
+ * as it does.
+ */
+export interface Session extends Queryable {
+  /** Resolves when the connection has ended, whoever ended it. */
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openSession(options: {
+  readonly url: string;
+  readonly applicationName: string;
+  readonly scope: object;
+}): Promise<Session> {
+  const client = new pg.Client({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  });
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  client.on('end', () => resolve());
+  // A broken connection also emits `end`; without this listener it would end the process.
+  client.on('error', () => resolve());
+  try {
+    await client.connect();
+  } catch (error) {
+    throw translateFailure(error, 'primary');
+  }
+  return {
+    ...queryable((statement) => runStatement(client, statement, { server: 'primary', scope: options.scope })),
+    closed,
+    async close() {
+      await client.end().catch(() => undefined);
+      resolve();
+    },
+  };
+}

@@ -1,0 +1,93 @@
+import { PlimsollError } from '../kernel/errors.ts';
+
+/**
+ * A statement or a part of one, made only by the `sql` tag: every interpolated value becomes a parameter,
+ * so input can never become SQL. Instances cannot be forged from JSON.
+ */
+export class Sql {
+  readonly #strings: readonly string[];
+  readonly #values: readonly unknown[];
+  #compiled: CompiledSql | undefined;
+
+  /** @internal Use the `sql` tag. */
+  constructor(strings: readonly string[], values: readonly unknown[]) {
+    this.#strings = strings;
+    this.#values = values;
+  }
+
+  /** Text with `$1…` placeholders and the values for them. */
+  compile(): CompiledSql {
+    if (this.#compiled === undefined) {
+      const values: unknown[] = [];
+      this.#compiled = { text: this.#append(values), values };
+    }
+    return this.#compiled;
+  }
+
+  #append(values: unknown[]): string {
+    let text = this.#strings[0] ?? '';
+    for (const [index, value] of this.#values.entries()) {
+      if (value instanceof Sql) text += value.#append(values);
+      else text += `$${values.push(parameter(value))}`;
+      text += this.#strings[index + 1] ?? '';
+    }
+    return text;
+  }
+}
+
+export interface CompiledSql {
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
+function parameter(value: unknown): unknown {
+  if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
+    throw new PlimsollError(
+      'PL_SQL_VALUE',
+      `sql: a value of type ${typeof value} cannot be a parameter; use null for "no value"`,
+    );
+  }
+  // pg writes JavaScript arrays as PostgreSQL arrays and other objects as JSON.
+  return value;
+}
+
+function quoteIdentifier(name: string): string {
+  if (name === '' || name.includes('\0')) {
+    throw new PlimsollError('PL_SQL_VALUE', `sql.id: ${JSON.stringify(name)} cannot be an identifier`);
+  }
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+export interface SqlTag {
+  (strings: TemplateStringsArray, ...values: readonly unknown[]): Sql;
+  /** A quoted identifier: `sql.id('orders', 'line')` is `"orders"."line"`. */
+  id(...names: readonly [string, ...string[]]): Sql;
+  /** Parts with a separator between them; empty for no parts. */
+  join(parts: readonly Sql[], separator?: Sql): Sql;
+  /** A value sent as one JSON parameter, arrays included. */
+  json(value: unknown): Sql;
+  readonly empty: Sql;
+}
+
+function tag(strings: TemplateStringsArray, ...values: readonly unknown[]): Sql {
+  return new Sql(strings, values);
+}
+
+/** The `sql` template tag: values are parameters, nested `sql` is spliced in, nothing else is possible. */
+export const sql: SqlTag = Object.assign(tag, {
+  id: (...names: readonly [string, ...string[]]) => new Sql([names.map(quoteIdentifier).join('.')], []),
+  join(parts: readonly Sql[], separator: Sql = new Sql([', '], [])): Sql {
+    const values = parts.flatMap((part, index) => (index === 0 ? [part] : [separator, part]));
+    return new Sql(
+      Array.from({ length: values.length + 1 }, () => ''),
+      values,
+    );
+  },
+  json: (value: unknown) => new Sql(['', '::jsonb'], [JSON.stringify(value)]),
+  empty: new Sql([''], []),
+});
+
+/** @internal Text that is known to be safe because it comes from a file of the program, such as a migration. */
+export function trustedSql(text: string): Sql {
+  return new Sql([text], []);
+}

@@ -1,0 +1,88 @@
+import type pg from 'pg';
+import { queries } from '../kernel/channels.ts';
+import { assertAlive, currentContext } from '../kernel/context.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { translateFailure } from './failures.ts';
+import type { Sql } from './sql.ts';
+
+export type Row = Record<string, unknown>;
+
+/** The four ways to run a statement. The row type is the caller's claim; the database does not check it. */
+export interface Queryable {
+  query<R extends object = Row>(statement: Sql): Promise<R[]>;
+  /** Exactly one row, else PL_ROW_COUNT. */
+  one<R extends object = Row>(statement: Sql): Promise<R>;
+  /** The first row or nothing; more than one is PL_ROW_COUNT. */
+  maybeOne<R extends object = Row>(statement: Sql): Promise<R | undefined>;
+  /** Rows affected. */
+  execute(statement: Sql): Promise<number>;
+}
+
+export interface StatementResult {
+  readonly rows: Row[];
+  readonly affected: number;
+}
+
+/** Derives the four ways from one function that runs a statement. */
+export function queryable(run: (statement: Sql) => Promise<StatementResult>): Queryable {
+  const atMostOne = async (statement: Sql, wanted: string): Promise<Row | undefined> => {
+    const { rows } = await run(statement);
+    if (rows.length > 1) throw wrongCount(statement, wanted, rows.length);
+    return rows[0];
+  };
+  return {
+    query: async <R extends object>(statement: Sql) => (await run(statement)).rows as R[],
+    maybeOne: async <R extends object>(statement: Sql) =>
+      (await atMostOne(statement, 'at most one row')) as R | undefined,
+    async one<R extends object>(statement: Sql) {
+      const row = await atMostOne(statement, 'exactly one row');
+      if (row === undefined) throw wrongCount(statement, 'exactly one row', 0);
+      return row as R;
+    },
+    execute: async (statement) => (await run(statement)).affected,
+  };
+}
+
+function wrongCount(statement: Sql, wanted: string, got: number): PlimsollError {
+  const { text } = statement.compile();
+  return new PlimsollError(
+    'PL_ROW_COUNT',
+    `expected ${wanted} but got ${got} from: ${text.trim().slice(0, 200)}`,
+    { data: { rows: got } },
+  );
+}
+
+/** Runs one statement on a client, timed and with failures translated. */
+export async function runStatement(
+  client: pg.ClientBase,
+  statement: Sql,
+  from: { readonly server: string; readonly scope: object },
+): Promise<StatementResult> {
+  const { text, values } = statement.compile();
+  const context = currentContext();
+  if (context !== undefined) assertAlive(context, 'statement');
+  const startedMs = systemClock.monotonicMs();
+  let failure: unknown;
+  let rows: Row[] = [];
+  try {
+    const result = await client.query<Row>(text, values as unknown[]);
+    rows = result.rows;
+    return { rows, affected: result.rowCount ?? 0 };
+  } catch (error) {
+    failure = translateFailure(error, from.server);
+    throw failure;
+  } finally {
+    if (queries.hasSubscribers) {
+      queries.publish({
+        scope: from.scope,
+        server: from.server,
+        text,
+        durationMs: systemClock.monotonicMs() - startedMs,
+        rows: rows.length,
+        operation: context?.path.at(-1),
+        ...(failure === undefined ? {} : { error: failure }),
+      });
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import type pg from 'pg';
+import { PlimsollError } from '../kernel/errors.ts';
+import { isConnectionFailure } from './failures.ts';
+import type { Pool } from './pool.ts';
+import { trustedSql } from './sql.ts';
+import { queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
+import type { Sql } from './sql.ts';
+
+export interface Transaction extends Queryable {
+  /** False until the first statement: a lazily begun transaction holds no connection before. */
+  readonly begun: boolean;
+}
+
+export interface TransactionOptions {
+  /** Runs after the function and before COMMIT, on the same transaction; a throw rolls back. */
+  readonly beforeCommit?: (tx: Transaction) => Promise<void>;
+}
+
+const beginStatement = trustedSql('begin');
+const commitStatement = trustedSql('commit');
+const rollbackStatement = trustedSql('rollback');
+
+/**
+ * Runs `fn` in one transaction that begins with its first statement. Commits when `fn` resolves, rolls back
+ * when it rejects. A COMMIT that PostgreSQL answers with ROLLBACK (an earlier statement failed and the
+ * failure was swallowed) is an error; a connection lost during COMMIT is PL_COMMIT_UNKNOWN.
+ */
+export async function runTransaction<T>(
+  pool: Pool,
+  scope: object,
+  fn: (tx: Transaction) => Promise<T>,
+  options: TransactionOptions = {},
+): Promise<T> {
+  const from = { server: pool.server, scope };
+  // Set by the first statement, once; concurrent first statements share it.
+  let beginning: Promise<pg.PoolClient> | undefined;
+  let ended = false;
+
+  async function begin(): Promise<pg.PoolClient> {
+    const client = await pool.acquire();
+    try {
+      await runStatement(client, beginStatement, from);
+      return client;
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
+  }
+
+  async function run(statement: Sql): Promise<StatementResult> {
+    if (ended) {
+      throw new PlimsollError(
+        'PL_TRANSACTION_ENDED',
+        'the transaction has ended; await every statement inside the function that was given the transaction',
+      );
+    }
+    beginning ??= begin();
+    return runStatement(await beginning, statement, from);
+  }
+
+  const tx: Transaction = Object.defineProperty(queryable(run), 'begun', {
+    get: () => beginning !== undefined,
+  }) as Transaction;
+
+  try {
+    const result = await fn(tx);
+    await options.beforeCommit?.(tx);
+    ended = true;
+    if (beginning !== undefined) await commit(await beginning);
+    return result;
+  } catch (error) {
+    const failedInCommit = ended;
+    ended = true;
+    if (beginning !== undefined && !failedInCommit) await rollback(beginning);
+    throw error;
+  }
+
+  async function commit(client: pg.PoolClient): Promise<void> {
+    let tag: string;
+    try {
+      tag = (await client.query(commitStatement.compile().text)).command;
+    } catch (error) {
+      client.release(true);
+      if (isConnectionFailure(error)) {
+        throw new PlimsollError(
+          'PL_COMMIT_UNKNOWN',
+          `${pool.server}: the connection broke during COMMIT; the outcome is unknown, look for the effect before trying again`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
+    client.release();
+    if (tag !== 'COMMIT') {
+      throw new PlimsollError(
+        'PL_TRANSACTION_ABORTED',
+        `${pool.server}: COMMIT was answered with ${tag}: an earlier statement of the transaction failed and its error was not thrown on`,
+      );
+    }
+  }
+
+  async function rollback(begun: Promise<pg.PoolClient>): Promise<void> {
+    const client = await begun.catch(() => undefined);
+    if (client === undefined) return;
+    try {
+      await client.query(rollbackStatement.compile().text);
+      client.release();
+    } catch {
+      // A connection that cannot roll back is thrown away; the server rolls back when it goes.
+      client.release(true);
+    }
+  }
+}

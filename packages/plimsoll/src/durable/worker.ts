@@ -1,0 +1,150 @@
+import type { Database } from '../database/database.ts';
+import { background, tasks as taskChannel } from '../kernel/channels.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { isPlimsollError } from '../kernel/errors.ts';
+import { backoffMs, type BackoffOptions } from './backoff.ts';
+import { createLoop, type Loop } from './loop.ts';
+import { enter, reclaimFromDead, type Presence } from './presence.ts';
+import { claimDue, releaseFailed, releaseUnfinished, type ClaimedTask } from './task.ts';
+
+/**
+ * Runs one task and, in the transaction that holds its effects, ends it with `completeTask`. Throws to have
+ * it tried again; throws PL_TASK_LOST when the task was no longer ours.
+ */
+export type TaskHandler = (task: ClaimedTask) => Promise<void>;
+
+export interface WorkerOptions {
+  readonly database: Database;
+  /** By task name; only these are claimed. */
+  readonly handlers: ReadonlyMap<string, TaskHandler>;
+  /** Tasks under way at once. Default 8. */
+  readonly concurrency?: number;
+  /** How often to look when nobody wakes the worker. Default 250. */
+  readonly pollMs?: number;
+  /** How often to take back the tasks of dead workers. Default 1000. */
+  readonly reclaimMs?: number;
+  /** How long a stopping worker waits for tasks under way before it gives them back. Default 10_000. */
+  readonly drainMs?: number;
+  readonly backoff?: BackoffOptions;
+  readonly random?: () => number;
+}
+
+export const workerDefaults = { concurrency: 8, pollMs: 250, reclaimMs: 1_000, drainMs: 10_000 } as const;
+
+/** Claims due tasks, runs them, tries failed ones again, parks hopeless ones, takes over from the dead. */
+export function createWorker(options: WorkerOptions): Loop {
+  const { database, handlers } = options;
+  const { scope } = database;
+  const settings = { ...workerDefaults, ...options };
+  const random = options.random ?? Math.random;
+  const names = [...handlers.keys()];
+  const running = new Set<Promise<void>>();
+  // Undefined before start, and between losing a session and entering again: then nothing is claimed.
+  let presence: Presence | undefined;
+  let lastReclaimMs = -Infinity;
+
+  async function present(): Promise<Presence> {
+    if (presence !== undefined) return presence;
+    const entered = await enter(database);
+    presence = entered;
+    void entered.lost.then(() => {
+      if (presence === entered) presence = undefined;
+    });
+    return entered;
+  }
+
+  async function round(): Promise<boolean> {
+    const { worker } = await present();
+    if (systemClock.monotonicMs() - lastReclaimMs >= settings.reclaimMs) {
+      lastReclaimMs = systemClock.monotonicMs();
+      await reclaimFromDead(database);
+    }
+    const free = settings.concurrency - running.size;
+    // A task that ends wakes the loop.
+    if (free <= 0) return false;
+    const claimed = await database.query<ClaimedTask>(claimDue(worker, names, free));
+    for (const task of claimed) start(task);
+    return false;
+  }
+
+  function start(task: ClaimedTask): void {
+    const run = settle(task).finally(() => {
+      running.delete(run);
+      loop.wake();
+    });
+    running.add(run);
+  }
+
+  async function settle(task: ClaimedTask): Promise<void> {
+    const startedMs = systemClock.monotonicMs();
+    const report = (outcome: 'done' | 'retry' | 'parked' | 'lost', error?: unknown): void => {
+      if (!taskChannel.hasSubscribers) return;
+      const { name, kind, attempt, lagMs, correlationId } = task;
+      taskChannel.publish({
+        scope,
+        name,
+        kind,
+        outcome,
+        attempt,
+        lagMs,
+        correlationId,
+        durationMs: systemClock.monotonicMs() - startedMs,
+        ...(error === undefined ? {} : { error }),
+      });
+    };
+    try {
+      const handler = handlers.get(task.name);
+      if (handler === undefined) throw new Error(`no handler for task ${task.name}`);
+      await handler(task);
+      report('done');
+    } catch (error) {
+      if (isPlimsollError(error, 'PL_TASK_LOST')) report('lost', error);
+      else report(await release(task, error), error);
+    }
+  }
+
+  /** The failure must be written down, or the task would stay ours for ever: retried until it is, or we are gone. */
+  async function release(task: ClaimedTask, failure: unknown): Promise<'retry' | 'parked' | 'lost'> {
+    const delayMs = backoffMs(task.attempt, options.backoff ?? {}, random);
+    for (;;) {
+      try {
+        const row = await database.maybeOne<{ state: string }>(releaseFailed(task, failure, delayMs));
+        if (row === undefined) return 'lost';
+        return row.state === 'parked' ? 'parked' : 'retry';
+      } catch (error) {
+        background.publish({ scope, what: `recording the failure of task ${task.name} ${task.id}`, error });
+        if (presence?.worker !== task.worker) return 'lost';
+        await systemClock.sleep(500);
+      }
+    }
+  }
+
+  async function drain(): Promise<void> {
+    const ended = new AbortController();
+    await Promise.race([Promise.allSettled(running), systemClock.sleep(settings.drainMs, ended.signal)]);
+    ended.abort();
+  }
+
+  async function leave(): Promise<void> {
+    const leaving = presence;
+    presence = undefined;
+    if (leaving === undefined) return;
+    try {
+      await database.execute(releaseUnfinished(leaving.worker));
+    } catch (error) {
+      background.publish({ scope, what: 'giving back unfinished tasks', error });
+    }
+    await leaving.leave();
+  }
+
+  const loop: Loop = createLoop({
+    name: 'worker',
+    scope,
+    pollMs: settings.pollMs,
+    round,
+    onStart: async () => void (await present()),
+    onDrain: drain,
+    onStop: leave,
+  });
+  return loop;
+}

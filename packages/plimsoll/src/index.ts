@@ -1,0 +1,32 @@
+/**
+ * `plimsoll`: modules, the plan and the app.
+ *
+ * Guarantee: one command is one transaction of one module; its events and jobs exist exactly when it
+ * commits; each reaction to an event has its database effect once.
+ */
+export {
+  command,
+  contract,
+  event,
+  query,
+  type Command,
+  type Contract,
+  type Event,
+  type Failure,
+  type Query,
+  type Result,
+} from './modules/contract.ts';
+export {
+  module,
+  type CommandContext,
+  type Delivery,
+  type EnqueueOptions,
+  type Module,
+  type QueryContext,
+  type SubscriptionContext,
+} from './modules/module.ts';
+export { sql } from './database/sql.ts';
+export { systemClock, type Clock } from './kernel/clock.ts';
+export { createContext, currentContext, runInContext, type Caller, type RequestContext } from './kernel/context.ts';
+export { errorTable, isPlimsollError, PlimsollError, type ErrorCode, type Problem } from './kernel/errors.ts';
+export { createLifecycle, type Lifecycle, type LifecycleHooks, type LifecycleState } from './kernel/lifecycle.ts';

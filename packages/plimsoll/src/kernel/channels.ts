@@ -1,0 +1,98 @@
+import { channel } from 'node:diagnostics_channel';
+
+/**
+ * Everything Plimsoll tells about itself goes through these `node:diagnostics_channel` channels; telemetry
+ * and logs only subscribe. `scope` is the app (or whatever object was given to `createDatabase` and others),
+ * so two apps in one process stay apart.
+ */
+export interface HttpRequestMessage {
+  readonly scope: object;
+  readonly method: string;
+  /** The route pattern, never the raw path; `(unmatched)` when no route answered. */
+  readonly route: string;
+  readonly operation: string | undefined;
+  readonly status: number;
+  readonly durationMs: number;
+  readonly correlationId: string;
+  readonly error?: unknown;
+}
+export interface OperationMessage {
+  readonly scope: object;
+  readonly operation: string;
+  readonly kind: 'command' | 'query' | 'subscription';
+  /** `failed` is a declared error, `error` a thrown one. */
+  readonly outcome: 'ok' | 'failed' | 'error';
+  readonly durationMs: number;
+  readonly correlationId: string;
+  readonly error?: unknown;
+}
+export interface QueryMessage {
+  readonly scope: object;
+  readonly server: string;
+  /** SQL with placeholders; never the values. */
+  readonly text: string;
+  readonly durationMs: number;
+  readonly rows: number;
+  readonly operation: string | undefined;
+  readonly error?: unknown;
+}
+export interface PoolWaitMessage {
+  readonly scope: object;
+  readonly server: string;
+  readonly waitMs: number;
+  readonly inUse: number;
+  readonly max: number;
+  readonly waiting: number;
+  readonly error?: unknown;
+}
+export interface TaskMessage {
+  readonly scope: object;
+  readonly name: string;
+  readonly kind: 'job' | 'delivery';
+  readonly outcome: 'done' | 'retry' | 'parked' | 'lost';
+  readonly attempt: number;
+  readonly durationMs: number;
+  /** From when it was due to when it started. */
+  readonly lagMs: number;
+  readonly correlationId: string;
+  readonly error?: unknown;
+}
+/** Something went wrong in the background, where no caller can be told. */
+export interface BackgroundMessage {
+  readonly scope: object;
+  readonly what: string;
+  readonly error: unknown;
+}
+
+/** A diagnostics channel whose messages have one type. */
+export interface MessageChannel<Message> {
+  /** Check before building a message: without subscribers telemetry costs nothing. */
+  readonly hasSubscribers: boolean;
+  publish(message: Message): void;
+  /** Returns the function that unsubscribes. */
+  subscribe(listener: (message: Message) => void): () => void;
+}
+
+function messageChannel<Message>(name: string): MessageChannel<Message> {
+  const underlying = channel(name);
+  return {
+    get hasSubscribers() {
+      return underlying.hasSubscribers;
+    },
+    publish: (message) => underlying.publish(message),
+    subscribe(listener) {
+      const onMessage = (message: unknown): void => listener(message as Message);
+      underlying.subscribe(onMessage);
+      return () => {
+        underlying.unsubscribe(onMessage);
+      };
+    },
+  };
+}
+
+export const httpRequests: MessageChannel<HttpRequestMessage> = messageChannel('plimsoll:http.request');
+export const operations: MessageChannel<OperationMessage> = messageChannel('plimsoll:operation');
+export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:database.query');
+export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
+export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
+export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');

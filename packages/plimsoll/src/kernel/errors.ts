@@ -1,0 +1,205 @@
+/**
+ * Every error Plimsoll throws on purpose carries one of these codes. The table is the single source: the
+ * page `docs/errors.md` and the type {@link ErrorCode} are held equal to it by a test.
+ *
+ * `status` is the HTTP status the gateway answers with; `retryable` says whether the same call may succeed
+ * later without a change by the caller.
+ */
+export const errorTable = {
+  PL_CONFIG: {
+    status: 500,
+    retryable: false,
+    summary: 'The plan or an option is not valid; every problem is listed.',
+  },
+  PL_INPUT_INVALID: {
+    status: 400,
+    retryable: false,
+    summary: 'The input does not match the schema of the operation.',
+  },
+  PL_OUTPUT_INVALID: {
+    status: 500,
+    retryable: false,
+    summary: 'A handler returned a value that does not match its schema.',
+  },
+  PL_PAYLOAD_INVALID: {
+    status: 500,
+    retryable: false,
+    summary: 'An event, a job or a declared error carries a value that does not match its schema.',
+  },
+  PL_SCHEMA_ASYNC: {
+    status: 500,
+    retryable: false,
+    summary: 'A schema validates asynchronously where only synchronous validation is possible.',
+  },
+  PL_UNKNOWN_OPERATION: {
+    status: 500,
+    retryable: false,
+    summary: 'The operation belongs to no module of this app.',
+  },
+  PL_USES_UNDECLARED: {
+    status: 500,
+    retryable: false,
+    summary: 'A module called, enqueued or subscribed to a contract that it does not list in `uses`.',
+  },
+  PL_FOREIGN_EVENT: {
+    status: 500,
+    retryable: false,
+    summary: 'A module emitted an event of another contract.',
+  },
+  PL_UNDECLARED_ERROR: {
+    status: 500,
+    retryable: false,
+    summary: 'A handler failed with an error that its contract does not declare.',
+  },
+  PL_CALL_IN_TRANSACTION: {
+    status: 500,
+    retryable: false,
+    summary: 'A handler called another operation while its transaction was open.',
+  },
+  PL_HANDLER_ENDED: {
+    status: 500,
+    retryable: false,
+    summary: 'A handler used its context after it had returned.',
+  },
+  PL_DEADLINE: { status: 504, retryable: true, summary: 'The deadline passed before the work was done.' },
+  PL_ABORTED: { status: 499, retryable: false, summary: 'The caller went away or cancelled.' },
+  PL_OVERLOADED: { status: 503, retryable: true, summary: 'The limit of requests in flight is reached.' },
+  PL_DRAINING: {
+    status: 503,
+    retryable: true,
+    summary: 'The process is shutting down and takes no new work.',
+  },
+  PL_NOT_FOUND: { status: 404, retryable: false, summary: 'No route answers this method and path.' },
+  PL_BAD_REQUEST: { status: 400, retryable: false, summary: 'The HTTP request cannot be read.' },
+  PL_BODY_TOO_LARGE: { status: 413, retryable: false, summary: 'The request body is larger than the limit.' },
+  PL_UNSUPPORTED_MEDIA: { status: 415, retryable: false, summary: 'The request body is not JSON.' },
+  PL_POOL_TIMEOUT: { status: 503, retryable: true, summary: 'No database connection became free in time.' },
+  PL_DATABASE_UNAVAILABLE: {
+    status: 503,
+    retryable: true,
+    summary: 'The database cannot be reached or is shutting down.',
+  },
+  PL_STATEMENT_TIMEOUT: {
+    status: 503,
+    retryable: true,
+    summary: 'A statement ran longer than its time limit.',
+  },
+  PL_SERIALIZATION: {
+    status: 503,
+    retryable: true,
+    summary: 'The database rolled the transaction back because of a concurrent one.',
+  },
+  PL_ROW_COUNT: {
+    status: 500,
+    retryable: false,
+    summary: 'A statement that must return exactly one row returned another number.',
+  },
+  PL_INT8_UNSAFE: {
+    status: 500,
+    retryable: false,
+    summary: 'An int8 value does not fit a JavaScript number without loss.',
+  },
+  PL_SQL_VALUE: {
+    status: 500,
+    retryable: false,
+    summary: 'A value given to the `sql` tag cannot be a parameter or an identifier.',
+  },
+  PL_TRANSACTION_ENDED: {
+    status: 500,
+    retryable: false,
+    summary: 'A transaction was used after its function had returned.',
+  },
+  PL_TRANSACTION_ABORTED: {
+    status: 500,
+    retryable: false,
+    summary: 'COMMIT was answered with ROLLBACK because an earlier statement had failed.',
+  },
+  PL_COMMIT_UNKNOWN: {
+    status: 503,
+    retryable: false,
+    summary: 'The connection broke during COMMIT; the transaction may or may not have been committed.',
+  },
+  PL_MIGRATION_INVALID: {
+    status: 500,
+    retryable: false,
+    summary: 'The migration files of a component are not numbered 001, 002, … without gaps.',
+  },
+  PL_MIGRATION_CHANGED: {
+    status: 500,
+    retryable: false,
+    summary: 'A migration that was already applied has another content now.',
+  },
+  PL_MIGRATION_FAILED: { status: 500, retryable: false, summary: 'A migration failed and was rolled back.' },
+  PL_JOB_FAILED: {
+    status: 500,
+    retryable: true,
+    summary:
+      'The command of a job ended with a declared error; nobody is there to handle it, so the job is tried again.',
+  },
+  PL_TASK_LOST: {
+    status: 500,
+    retryable: false,
+    summary: 'A task was taken over by another worker; its effects here were rolled back.',
+  },
+  PL_LIFECYCLE: {
+    status: 500,
+    retryable: false,
+    summary: 'A start or a stop did not succeed, or an operation needs a running app.',
+  },
+} as const satisfies Record<string, { status: number; retryable: boolean; summary: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface PlimsollErrorOptions {
+  readonly cause?: unknown;
+  /** Facts for programs: ids, values, limits. Must be JSON. Never secrets: the gateway shows it for 4xx. */
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+export class PlimsollError extends Error {
+  override readonly name: string = 'PlimsollError';
+  readonly code: ErrorCode;
+  readonly data: Readonly<Record<string, unknown>>;
+
+  /** `message` says what failed, the value and where it came from, what is allowed, what to do. */
+  constructor(code: ErrorCode, message: string, options: PlimsollErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.data = options.data ?? {};
+  }
+
+  /** HTTP status of the code. */
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  /** Whether the same call may succeed later unchanged. */
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** True for an error of Plimsoll, with `code` if given. Compares the code, so it works across copies of the package. */
+export function isPlimsollError(error: unknown, code?: ErrorCode): error is PlimsollError {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    error.code in errorTable &&
+    (code === undefined || error.code === code)
+  );
+}
+
+/** One problem of a configuration: where it is and what to do. */
+export interface Problem {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** Throws PL_CONFIG naming every problem at once; does nothing when there is none. */
+export function throwIfProblems(what: string, problems: readonly Problem[]): void {
+  if (problems.length === 0) return;
+  const list = problems.map((problem) => `  ${problem.path}: ${problem.message}`).join('\n');
+  const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+  throw new PlimsollError('PL_CONFIG', `${what} has ${count}:\n${list}`, { data: { problems } });
+}

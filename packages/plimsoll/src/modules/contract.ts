@@ -1,0 +1,171 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+
+export type Schema = StandardSchemaV1;
+export type Input<S extends Schema> = StandardSchemaV1.InferInput<S>;
+export type Output<S extends Schema> = StandardSchemaV1.InferOutput<S>;
+export type ErrorSchemas = Readonly<Record<string, Schema>>;
+/** A schema of nothing, for commands without output. */
+export type VoidSchema = StandardSchemaV1<void, void>;
+
+interface Member<Kind extends string, Contract extends string> {
+  readonly kind: Kind;
+  /** The contract it belongs to. */
+  readonly contract: Contract;
+  /** `orders.place`: contract and member name. */
+  readonly id: string;
+}
+
+/** Write intent: one module, one transaction. */
+export interface Command<
+  I extends Schema = Schema,
+  O extends Schema = Schema,
+  E extends ErrorSchemas = ErrorSchemas,
+  C extends string = string,
+> extends Member<'command', C> {
+  readonly input: I;
+  readonly output: O | undefined;
+  readonly errors: E;
+  readonly timeoutMs: number | undefined;
+}
+
+/** Read intent: read-only, may go to a replica, may be retried. */
+export interface Query<
+  I extends Schema = Schema,
+  O extends Schema = Schema,
+  C extends string = string,
+> extends Member<'query', C> {
+  readonly input: I;
+  readonly output: O;
+  readonly timeoutMs: number | undefined;
+}
+
+/** A fact, written to the outbox in the command's transaction. */
+export interface Event<P extends Schema = Schema, C extends string = string> extends Member<'event', C> {
+  readonly payload: P;
+  readonly version: number;
+  readonly key: ((payload: Output<P>) => string) | undefined;
+}
+
+// Variance of the schemas differs by position, so "any command" cannot be written with `Schema` alone.
+// oxlint-disable-next-line typescript/no-explicit-any
+type Loose = any;
+export type AnyCommand<C extends string = string> = Command<Loose, Loose, Loose, C>;
+export type AnyQuery<C extends string = string> = Query<Loose, Loose, C>;
+export type AnyEvent<C extends string = string> = Event<Loose, C>;
+export type AnyOperation<C extends string = string> = AnyCommand<C> | AnyQuery<C>;
+
+/** What {@link contract} binds: a member as its declaration gives it, before it knows its contract. */
+type Unbound<M> = Omit<M, 'contract' | 'id'>;
+
+export interface CommandSpec<I extends Schema, O extends Schema, E extends ErrorSchemas> {
+  readonly input: I;
+  /** Default: nothing. */
+  readonly output?: O;
+  /** Failures the caller is expected to handle, by name; they come back as values and roll the transaction back. */
+  readonly errors?: E;
+  /** Deadline of one call, milliseconds. Default: the caller's, or the app's `timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+export function command<
+  I extends Schema,
+  O extends Schema = VoidSchema,
+  E extends ErrorSchemas = Readonly<Record<never, never>>,
+>(spec: CommandSpec<I, O, E>): Unbound<Command<I, O, E, ''>> {
+  return {
+    kind: 'command',
+    input: spec.input,
+    output: spec.output,
+    errors: spec.errors ?? ({} as E),
+    timeoutMs: spec.timeoutMs,
+  };
+}
+
+export interface QuerySpec<I extends Schema, O extends Schema> {
+  readonly input: I;
+  readonly output: O;
+  /** Deadline of one call, milliseconds. Default: the caller's, or the app's `timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+export function query<I extends Schema, O extends Schema>(spec: QuerySpec<I, O>): Unbound<Query<I, O, ''>> {
+  return { kind: 'query', input: spec.input, output: spec.output, timeoutMs: spec.timeoutMs };
+}
+
+export interface EventSpec<P extends Schema> {
+  readonly payload: P;
+  /** Raised when the payload's shape changes. Default 1. */
+  readonly version?: number;
+  /** What the event is about, for order and audit. Default: none. */
+  readonly key?: (payload: Output<P>) => string;
+}
+
+export function event<P extends Schema>(spec: EventSpec<P>): Unbound<Event<P, ''>> {
+  return { kind: 'event', payload: spec.payload, version: spec.version ?? 1, key: spec.key };
+}
+
+type Bound<C extends string, M> =
+  M extends Unbound<Command<infer I, infer O, infer E, ''>>
+    ? Command<I, O, E, C>
+    : M extends Unbound<Query<infer I, infer O, ''>>
+      ? Query<I, O, C>
+      : M extends Unbound<Event<infer P, ''>>
+        ? Event<P, C>
+        : never;
+
+/** What `command`, `query` and `event` return. */
+type Declared = { readonly kind: 'command' | 'query' | 'event' };
+
+/** A named set of commands, queries and events: the only thing another module may import. */
+export type Contract<C extends string = string, M = unknown> = { readonly $name: C } & {
+  readonly [K in keyof M]: Bound<C, M[K]>;
+};
+
+export type AnyContract = { readonly $name: string };
+export type NameOf<T> = T extends { readonly $name: infer N extends string } ? N : never;
+
+const identifier = /^[a-z][a-zA-Z0-9]*$/;
+
+/** Binds the members to the name. PL_CONFIG for names that cannot be used in `contract.member`. */
+export function contract<const C extends string, const M extends Readonly<Record<string, Declared>>>(
+  name: C,
+  members: M,
+): Contract<C, M> {
+  const problems: Problem[] = [];
+  if (!identifier.test(name))
+    problems.push({ path: 'name', message: `${JSON.stringify(name)} must be camelCase letters and digits` });
+  for (const key of Object.keys(members)) {
+    if (!identifier.test(key))
+      problems.push({ path: key, message: 'a member must be camelCase letters and digits' });
+  }
+  throwIfProblems(`contract ${JSON.stringify(name)}`, problems);
+  const bound = Object.entries(members).map(([key, member]) => [
+    key,
+    Object.freeze({ ...member, contract: name, id: `${name}.${key}` }),
+  ]);
+  return Object.freeze({ $name: name, ...Object.fromEntries(bound) }) as Contract<C, M>;
+}
+
+/** Commands, queries and events of a contract. */
+export function membersOf(of: AnyContract): readonly (AnyOperation | AnyEvent)[] {
+  return Object.values(of as Readonly<Record<string, unknown>>).filter(
+    (member): member is AnyOperation | AnyEvent =>
+      typeof member === 'object' && member !== null && 'kind' in member,
+  );
+}
+
+/** What a failed command gives its caller. */
+export type Failure<E extends ErrorSchemas> = {
+  readonly [K in keyof E & string]: { readonly ok: false; readonly error: K; readonly data: Output<E[K]> };
+}[keyof E & string];
+
+/** What `call` resolves to: the output itself, or a union when the command declares errors. */
+export type Result<Op> =
+  Op extends Command<Loose, infer O, infer E, Loose>
+    ? [keyof E] extends [never]
+      ? Output<O>
+      : { readonly ok: true; readonly value: Output<O> } | Failure<E>
+    : Op extends Query<Loose, infer O, Loose>
+      ? Output<O>
+      : never;

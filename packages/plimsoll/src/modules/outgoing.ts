@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto';
+import { sql, type Sql } from '../database/sql.ts';
+import type { Transaction } from '../database/transaction.ts';
+import { completeTask, insertTasks, type ClaimedTask, type NewTask } from '../durable/task.ts';
+import type { RequestContext } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { newJob } from '../jobs/job.ts';
+import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
+import type { AnyCommand, AnyEvent } from './contract.ts';
+import type { EnqueueOptions } from './module.ts';
+import { validateNow } from './validate.ts';
+
+/** The task a handler runs for, so that effect and completion commit together. */
+export interface Completion {
+  readonly task: ClaimedTask;
+  /** Set for a delivery. */
+  readonly inbox?: { readonly subscription: string; readonly eventId: string };
+}
+
+/** The event has already had its effect on this subscription: roll back and only end the task. */
+export class AlreadyApplied extends Error {
+  override readonly name = 'AlreadyApplied';
+}
+
+/** What a handler has buffered; written in one statement just before COMMIT. */
+export class Outgoing {
+  readonly #context: RequestContext;
+  readonly #events: NewEvent[] = [];
+  readonly #tasks: NewTask[] = [];
+
+  constructor(context: RequestContext) {
+    this.#context = context;
+  }
+
+  emit(event: AnyEvent, payload: unknown): void {
+    const valid: unknown = validateNow(
+      event.payload,
+      payload,
+      'PL_PAYLOAD_INVALID',
+      `payload of ${event.id}`,
+    );
+    const { correlationId, causationId, caller } = this.#context;
+    // The payload as given: transforms run once, where it is received.
+    this.#events.push({
+      type: event.id,
+      version: event.version,
+      key: event.key?.(valid),
+      correlationId,
+      causationId,
+      caller,
+      payload: payload ?? null,
+    });
+  }
+
+  enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
+    validateNow(operation.input, input, 'PL_PAYLOAD_INVALID', `input of job ${operation.id}`);
+    const id = randomUUID();
+    this.#tasks.push(newJob(this.#context, { id, name: operation.id, input, ...options }));
+    return id;
+  }
+
+  /** Whether a relay or a worker has something to do after the commit. */
+  get pending(): boolean {
+    return this.#events.length > 0 || this.#tasks.length > 0;
+  }
+
+  /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
+  async flush(tx: Transaction, completion: Completion | undefined): Promise<void> {
+    const parts: Sql[] = [];
+    if (completion !== undefined) {
+      parts.push(sql`ended as (${completeTask(completion.task)})`);
+      if (completion.inbox !== undefined)
+        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
+    }
+    if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
+    if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
+    if (parts.length === 0) return;
+
+    const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
+    const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
+    const row = await tx.one<{ ended: number; noted: number }>(
+      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted`,
+    );
+    if (row.ended !== 1) {
+      throw new PlimsollError(
+        'PL_TASK_LOST',
+        `task ${completion?.task.name} ${completion?.task.id}, attempt ${completion?.task.attempt}: another worker has taken it over`,
+      );
+    }
+    if (row.noted !== 1) throw new AlreadyApplied();
+  }
+}

@@ -1,0 +1,331 @@
+import type { Database } from '../database/database.ts';
+import type { Transaction } from '../database/transaction.ts';
+import { completeTask, type ClaimedTask } from '../durable/task.ts';
+import type { TaskHandler } from '../durable/worker.ts';
+import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
+import { systemClock } from '../kernel/clock.ts';
+import {
+  assertAlive,
+  createContext,
+  currentContext,
+  enterOperation,
+  remainingMs,
+  runInContext,
+  type RequestContext,
+} from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { jobDefaults } from '../jobs/job.ts';
+import type { RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/relay.ts';
+import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
+import { CommandHandlerContext, QueryHandlerContext, SubscriptionHandlerContext } from './handler-context.ts';
+import { Fail, type Module, type Subscription } from './module.ts';
+import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
+import type { Registry } from './registry.ts';
+import { validate } from './validate.ts';
+
+export interface RuntimeOptions {
+  readonly registry: Registry;
+  readonly database: Database;
+  /** Deadline of an operation that declares none and whose caller has none. Default 10_000. */
+  readonly timeoutMs?: number;
+  /** Whether a call inside an open transaction throws (development and test) or is let through. Default true. */
+  readonly strictCalls?: boolean;
+  /** Called after a commit that wrote events or jobs. */
+  readonly onCommitted?: () => void;
+}
+
+/** Runs the operations of one app's modules. */
+export interface Runtime {
+  call<Op extends AnyOperation>(operation: Op, input: Input<Op['input']>): Promise<Result<Op>>;
+  /** What a worker runs, by task name: every command (as a job) and every subscription. */
+  readonly taskHandlers: ReadonlyMap<string, TaskHandler>;
+  readonly subscriptionRecords: readonly SubscriptionRecord[];
+}
+
+const defaultTimeoutMs = 10_000;
+
+/** Carries a declared failure past the transaction, which it rolls back. */
+class DeclaredFailure extends Error {
+  readonly fail: Fail;
+  constructor(fail: Fail) {
+    super(fail.error);
+    this.fail = fail;
+  }
+}
+
+export function createRuntime(options: RuntimeOptions): Runtime {
+  const { registry, database } = options;
+  const { scope } = database;
+  const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+
+  /** Enters the operation's context, times it and tells the channel. */
+  async function perform<T>(
+    id: string,
+    kind: OperationMessage['kind'],
+    parent: RequestContext,
+    ownTimeoutMs: number | undefined,
+    run: (context: RequestContext) => Promise<T>,
+  ): Promise<T> {
+    const context = enterOperation(
+      parent,
+      id,
+      ownTimeoutMs ?? (parent.deadlineAtMs === undefined ? timeoutMs : undefined),
+    );
+    const startedMs = systemClock.monotonicMs();
+    let outcome: OperationMessage['outcome'] = 'error';
+    let failure: unknown;
+    try {
+      const result = await runInContext(context, () => {
+        assertAlive(context, id);
+        return run(context);
+      });
+      outcome = kind === 'command' && isFailure(result) ? 'failed' : 'ok';
+      return result;
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      if (operationChannel.hasSubscribers) {
+        const durationMs = systemClock.monotonicMs() - startedMs;
+        operationChannel.publish({
+          scope,
+          operation: id,
+          kind,
+          outcome,
+          durationMs,
+          correlationId: context.correlationId,
+          ...(failure === undefined ? {} : { error: failure }),
+        });
+      }
+    }
+  }
+
+  const handlerOptions = (
+    module: Module,
+    context: RequestContext,
+  ): ConstructorParameters<typeof QueryHandlerContext>[0] => {
+    // Distinguishes the calls of one handler; the same handler makes them in the same order when tried again.
+    let calls = 0;
+    return {
+      module,
+      context,
+      strictCalls: options.strictCalls ?? true,
+      call(operation, input) {
+        calls += 1;
+        return dispatch(operation, input, { ...context, key: `${context.key}/${operation.id}.${calls}` });
+      },
+    };
+  };
+
+  function dispatch(operation: AnyOperation, input: unknown, parent: RequestContext): Promise<unknown> {
+    const module = registry.owner(operation);
+    if (operation.kind === 'query')
+      return perform(operation.id, 'query', parent, operation.timeoutMs, (context) =>
+        runQuery(module, operation, input, context),
+      );
+    return perform(operation.id, 'command', parent, operation.timeoutMs, (context) =>
+      runCommand(module, operation, input, context, undefined),
+    );
+  }
+
+  async function runQuery(
+    module: Module,
+    operation: AnyQuery,
+    input: unknown,
+    context: RequestContext,
+  ): Promise<unknown> {
+    const valid: unknown = await validate(
+      operation.input,
+      input,
+      'PL_INPUT_INVALID',
+      `input of ${operation.id}`,
+    );
+    const handler = module.queries[memberName(operation)];
+    const result = await database.readOnly((db) =>
+      invoke(handler, operation.id, valid, new QueryHandlerContext(handlerOptions(module, context), db)),
+    );
+    return validate(operation.output, result, 'PL_OUTPUT_INVALID', `output of ${operation.id}`);
+  }
+
+  async function runCommand(
+    module: Module,
+    operation: AnyCommand,
+    input: unknown,
+    context: RequestContext,
+    completion: Completion | undefined,
+  ): Promise<unknown> {
+    const valid: unknown = await validate(
+      operation.input,
+      input,
+      'PL_INPUT_INVALID',
+      `input of ${operation.id}`,
+    );
+    const handler = module.commands[memberName(operation)];
+    const declaresErrors = Object.keys(operation.errors as object).length > 0;
+    try {
+      const value = await inTransaction(context, completion, async (tx, outgoing) => {
+        const handlerContext = new CommandHandlerContext(
+          handlerOptions(module, context),
+          tx,
+          outgoing,
+          operation.errors,
+        );
+        const result = await invoke(handler, operation.id, valid, handlerContext).finally(() =>
+          handlerContext.end(),
+        );
+        if (result instanceof Fail) throw new DeclaredFailure(result);
+        return operation.output === undefined
+          ? undefined
+          : validate(operation.output, result, 'PL_OUTPUT_INVALID', `output of ${operation.id}`);
+      });
+      return declaresErrors ? { ok: true, value } : value;
+    } catch (error) {
+      if (error instanceof DeclaredFailure)
+        return { ok: false, error: error.fail.error, data: error.fail.data };
+      throw error;
+    }
+  }
+
+  /** The handler's one transaction; what it buffered and the end of its task are written just before COMMIT. */
+  async function inTransaction<T>(
+    context: RequestContext,
+    completion: Completion | undefined,
+    run: (tx: Transaction, outgoing: Outgoing) => Promise<T>,
+  ): Promise<T> {
+    const outgoing = new Outgoing(context);
+    const result = await database.transaction((tx) => run(tx, outgoing), {
+      async beforeCommit(tx) {
+        assertAlive(context, context.path.at(-1) ?? 'command');
+        await outgoing.flush(tx, completion);
+      },
+    });
+    if (outgoing.pending) options.onCommitted?.();
+    return result;
+  }
+
+  async function runJob(operation: AnyCommand, task: ClaimedTask): Promise<void> {
+    const module = registry.owner(operation);
+    const result = await perform(
+      operation.id,
+      'command',
+      taskContext(task, `job:${task.id}`),
+      operation.timeoutMs,
+      (context) => beforeDeadline(context, runCommand(module, operation, task.payload, context, { task })),
+    );
+    if (isFailure(result)) {
+      throw new PlimsollError(
+        'PL_JOB_FAILED',
+        `job ${operation.id} ${task.id}: ${result.error} ${JSON.stringify(result.data)}`,
+        { data: { error: result.error, data: result.data } },
+      );
+    }
+  }
+
+  async function runDelivery(module: Module, subscription: Subscription, task: ClaimedTask): Promise<void> {
+    const event = task.payload as RecordedEvent;
+    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
+    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
+    const parent = taskContext(task, task.causationId ?? `event:${event.id}`);
+    try {
+      await perform(task.name, 'subscription', parent, undefined, async (context) => {
+        const payload: unknown = await validate(
+          subscription.event.payload,
+          event.payload,
+          'PL_PAYLOAD_INVALID',
+          `payload of ${event.type}, event ${event.id}`,
+        );
+        const work = inTransaction(context, completion, async (tx, outgoing) => {
+          const handlerContext = new SubscriptionHandlerContext(
+            handlerOptions(module, context),
+            tx,
+            outgoing,
+            delivery,
+          );
+          await subscription
+            .handler(payload, handlerContext as Parameters<Subscription['handler']>[1])
+            .finally(() => handlerContext.end());
+        });
+        await beforeDeadline(context, work);
+      });
+    } catch (error) {
+      if (!(error instanceof AlreadyApplied)) throw error;
+      // The effect is there from an earlier delivery; only the task is left to end.
+      await database.execute(completeTask(task));
+    }
+  }
+
+  const taskHandlers = new Map<string, TaskHandler>();
+  for (const operation of registry.operations.values()) {
+    if (operation.kind === 'command') taskHandlers.set(operation.id, (task) => runJob(operation, task));
+  }
+  for (const [name, { module, subscription }] of registry.subscriptions) {
+    taskHandlers.set(name, (task) => runDelivery(module, subscription, task));
+  }
+
+  return {
+    call: (operation, input) =>
+      dispatch(operation, input, currentContext() ?? createContext()) as Promise<Result<typeof operation>>,
+    taskHandlers,
+    subscriptionRecords: [...registry.subscriptions].map(([name, { module, subscription }]) => ({
+      name,
+      module: module.name,
+      eventType: subscription.event.id,
+      maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+    })),
+  };
+}
+
+function memberName(operation: AnyOperation): string {
+  return operation.id.slice(operation.contract.length + 1);
+}
+
+function invoke(
+  handler: Module['commands'][string] | undefined,
+  id: string,
+  input: unknown,
+  context: unknown,
+): Promise<unknown> {
+  if (handler === undefined) throw new PlimsollError('PL_UNKNOWN_OPERATION', `${id} has no handler`);
+  return handler(input, context);
+}
+
+function isFailure(
+  result: unknown,
+): result is { readonly ok: false; readonly error: string; readonly data: unknown } {
+  return (
+    typeof result === 'object' &&
+    result !== null &&
+    'ok' in result &&
+    result.ok === false &&
+    'error' in result
+  );
+}
+
+/** The context of background work: that of the request that set it off, with the task's id as stable key. */
+function taskContext(task: ClaimedTask, causationId: string): RequestContext {
+  return createContext({ correlationId: task.correlationId, causationId, key: task.id, caller: task.caller });
+}
+
+/** A handler that hangs must not hold its worker's slot; what it does later cannot commit any more. */
+async function beforeDeadline<T>(context: RequestContext, work: Promise<T>): Promise<T> {
+  const { promise: expired, reject } = Promise.withResolvers<never>();
+  const leftMs = remainingMs(context);
+  const timer =
+    leftMs === Infinity
+      ? undefined
+      : setTimeout(() => {
+          reject(
+            new PlimsollError(
+              'PL_DEADLINE',
+              `${context.path.at(-1) ?? 'task'} was not done within its time limit`,
+              { data: { path: context.path } },
+            ),
+          );
+        }, leftMs);
+  try {
+    return await Promise.race([work, expired]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,95 @@
+import { expectTypeOf, test } from 'vitest';
+import { z } from 'zod';
+import type { Queryable } from '../database/statements.ts';
+import { command, contract, event, query } from './contract.ts';
+import { module } from './module.ts';
+
+const inventory = contract('inventory', {
+  reserve: command({
+    input: z.object({ sku: z.string(), quantity: z.number().default(1) }),
+    output: z.object({ id: z.string() }),
+    errors: { OutOfStock: z.object({ left: z.number() }) },
+  }),
+  stock: query({ input: z.object({ sku: z.string() }), output: z.object({ available: z.number() }) }),
+  low: event({ payload: z.object({ sku: z.string() }), key: (payload) => payload.sku }),
+});
+const billing = contract('billing', {
+  charge: command({ input: z.object({ pence: z.number() }), output: z.object({ ok: z.boolean() }) }),
+});
+const other = contract('other', { happened: event({ payload: z.object({}) }) });
+const orders = contract('orders', {
+  place: command({
+    input: z.object({ lines: z.array(z.string()) }),
+    output: z.object({ orderId: z.string() }),
+    errors: { EmptyBasket: z.object({}), SoldOut: z.object({ sku: z.string() }) },
+  }),
+  touch: command({ input: z.object({}) }),
+  placed: event({ payload: z.object({ orderId: z.string() }) }),
+  count: query({ input: z.object({}), output: z.number() }),
+});
+
+test('handlers are inferred, and what is not declared does not compile', () => {
+  module(orders, {
+    owns: { schema: 'orders' },
+    uses: [inventory],
+    commands: {
+      async place(input, { call, emit, enqueue, fail }) {
+        expectTypeOf(input).toEqualTypeOf<{ lines: string[] }>();
+        if (input.lines.length === 0) return fail('EmptyBasket', {});
+        const { available } = await call(inventory.stock, { sku: 'a' });
+        expectTypeOf(available).toBeNumber();
+        const reserved = await call(inventory.reserve, { sku: 'a' });
+        // @ts-expect-error the declared error must be handled before the value can be read
+        void reserved.value;
+        if (!reserved.ok) {
+          expectTypeOf(reserved).toEqualTypeOf<{
+            readonly ok: false;
+            readonly error: 'OutOfStock';
+            readonly data: { left: number };
+          }>();
+          return fail('SoldOut', { sku: 'a' });
+        }
+        emit(orders.placed, { orderId: reserved.value.id });
+        expectTypeOf(enqueue(inventory.reserve, { sku: 'a', quantity: 2 })).toBeString();
+        // @ts-expect-error an event of another module
+        emit(inventory.low, { sku: 'a' });
+        // @ts-expect-error a contract that is not in `uses`
+        await call(billing.charge, { pence: 1 });
+        // @ts-expect-error an error that the command does not declare
+        fail('Nope', {});
+        // @ts-expect-error wrong input
+        enqueue(inventory.reserve, { sku: 1 });
+        return { orderId: reserved.value.id };
+      },
+      async touch() {},
+    },
+    queries: {
+      async count(_input, { call, db }) {
+        expectTypeOf(db).toEqualTypeOf<Queryable>();
+        // @ts-expect-error a query cannot call a command
+        await call(orders.touch, {});
+        return 1;
+      },
+    },
+    on: (on) => [
+      on(inventory.low, { name: 'pause' }, async (payload, { call, delivery }) => {
+        expectTypeOf(payload).toEqualTypeOf<{ sku: string }>();
+        expectTypeOf(delivery.attempt).toBeNumber();
+        await call(inventory.stock, payload);
+      }),
+      // @ts-expect-error an event of a contract that is not in `uses`
+      on(other.happened, { name: 'x' }, async () => {}),
+    ],
+  });
+});
+
+test('a missing handler and a wrong result do not compile', () => {
+  // @ts-expect-error `commands` is missing
+  module(billing, { owns: { schema: 'billing' } });
+  // @ts-expect-error `charge` must give { ok: boolean }
+  module(billing, { owns: { schema: 'billing' }, commands: { charge: async () => ({ ok: 1 }) } });
+  module(billing, {
+    owns: { schema: 'billing' },
+    commands: { charge: async (input) => ({ ok: input.pence > 0 }) },
+  });
+});

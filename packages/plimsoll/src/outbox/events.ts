@@ -1,0 +1,39 @@
+import { sql, type Sql } from '../database/sql.ts';
+import type { Caller } from '../kernel/context.ts';
+
+/** An event to be written with its transaction. */
+export interface NewEvent {
+  /** `orders.placed` */
+  readonly type: string;
+  readonly version: number;
+  readonly key: string | undefined;
+  readonly correlationId: string;
+  readonly causationId: string | undefined;
+  readonly caller: Caller;
+  /** JSON. */
+  readonly payload: unknown;
+}
+
+/** An event as a delivery carries it. */
+export interface RecordedEvent {
+  readonly id: string;
+  readonly position: number;
+  readonly type: string;
+  readonly version: number;
+  readonly key: string | null;
+  readonly payload: unknown;
+}
+
+/** Writes events in the caller's transaction; they exist exactly when it commits. Ids follow the given order. */
+export function insertEvents(events: readonly NewEvent[]): Sql {
+  return sql`
+    insert into plimsoll.outbox (type, version, key, correlation_id, causation_id, caller, payload)
+    select e->>'type', (e->>'version')::int, e->>'key', e->>'correlationId', e->>'causationId', e->'caller', e->'payload'
+    from jsonb_array_elements(${sql.json(events)}) with ordinality as list (e, place) order by place`;
+}
+
+/** Notes, in the transaction of the effect, that the event has had it. No row back: it already had. */
+export function insertInbox(subscription: string, eventId: string): Sql {
+  return sql`
+    insert into plimsoll.inbox (subscription, event_id) values (${subscription}, ${eventId}) on conflict do nothing returning 1`;
+}
