@@ -27,6 +27,27 @@ export {
 } from './modules/module.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
-export { createContext, currentContext, runInContext, type Caller, type RequestContext } from './kernel/context.ts';
+export {
+  createContext,
+  currentContext,
+  runInContext,
+  type Caller,
+  type RequestContext,
+} from './kernel/context.ts';
 export { errorTable, isPlimsollError, PlimsollError, type ErrorCode, type Problem } from './kernel/errors.ts';
-export { createLifecycle, type Lifecycle, type LifecycleHooks, type LifecycleState } from './kernel/lifecycle.ts';
+export {
+  createLifecycle,
+  type Lifecycle,
+  type LifecycleHooks,
+  type LifecycleState,
+} from './kernel/lifecycle.ts';
+export { createApp, type App, type AppOptions, type AppTelemetry, type TaskCounts } from './app/app.ts';
+export {
+  objective,
+  plan,
+  type Objective,
+  type OperationObjective,
+  type Plan,
+  type PlanOptions,
+} from './app/plan.ts';
+export { route, type Route, type RouteOptions } from './gateway/route.ts';

@@ -66,9 +66,11 @@ export async function runStatement(
   let failure: unknown;
   let rows: Row[] = [];
   try {
-    const result = await client.query<Row>(text, values as unknown[]);
-    rows = result.rows;
-    return { rows, affected: result.rowCount ?? 0 };
+    const answer: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query<Row>(text, values as unknown[]);
+    // A migration file holds many statements, and `pg` then answers with a list.
+    const result = Array.isArray(answer) ? answer.at(-1) : answer;
+    rows = result?.rows ?? [];
+    return { rows, affected: result?.rowCount ?? 0 };
   } catch (error) {
     failure = translateFailure(error, from.server);
     throw failure;

@@ -1,10 +1,10 @@
 import { background } from '../kernel/channels.ts';
-import { createLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { createSignal } from './signal.ts';
 
 export interface Loop extends Lifecycle {
   /** Look now rather than at the next poll. */
-  wake(): void;
+  readonly wake: () => void;
 }
 
 export interface LoopOptions {
@@ -63,8 +63,5 @@ export function createLoop(options: LoopOptions): Loop {
       await options.onStop?.();
     },
   });
-  return Object.defineProperties(
-    { wake: signal.notify } as Loop,
-    Object.getOwnPropertyDescriptors(lifecycle),
-  );
+  return extendLifecycle(lifecycle, { wake: signal.notify });
 }

@@ -87,3 +87,8 @@ export function createLifecycle(hooks: LifecycleHooks): Lifecycle {
     [Symbol.asyncDispose]: () => enqueue(end),
   };
 }
+
+/** A lifecycle with members of its own; getters stay getters. */
+export function extendLifecycle<Extra extends object>(lifecycle: Lifecycle, extra: Extra): Lifecycle & Extra {
+  return Object.defineProperties(extra, Object.getOwnPropertyDescriptors(lifecycle)) as Lifecycle & Extra;
+}

@@ -9,10 +9,10 @@ import {
   createContext,
   currentContext,
   enterOperation,
-  remainingMs,
   runInContext,
   type RequestContext,
 } from '../kernel/context.ts';
+import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
@@ -37,7 +37,7 @@ export interface RuntimeOptions {
 
 /** Runs the operations of one app's modules. */
 export interface Runtime {
-  call<Op extends AnyOperation>(operation: Op, input: Input<Op['input']>): Promise<Result<Op>>;
+  readonly call: <Op extends AnyOperation>(operation: Op, input: Input<Op['input']>) => Promise<Result<Op>>;
   /** What a worker runs, by task name: every command (as a job) and every subscription. */
   readonly taskHandlers: ReadonlyMap<string, TaskHandler>;
   readonly subscriptionRecords: readonly SubscriptionRecord[];
@@ -305,27 +305,4 @@ function isFailure(
 /** The context of background work: that of the request that set it off, with the task's id as stable key. */
 function taskContext(task: ClaimedTask, causationId: string): RequestContext {
   return createContext({ correlationId: task.correlationId, causationId, key: task.id, caller: task.caller });
-}
-
-/** A handler that hangs must not hold its worker's slot; what it does later cannot commit any more. */
-async function beforeDeadline<T>(context: RequestContext, work: Promise<T>): Promise<T> {
-  const { promise: expired, reject } = Promise.withResolvers<never>();
-  const leftMs = remainingMs(context);
-  const timer =
-    leftMs === Infinity
-      ? undefined
-      : setTimeout(() => {
-          reject(
-            new PlimsollError(
-              'PL_DEADLINE',
-              `${context.path.at(-1) ?? 'task'} was not done within its time limit`,
-              { data: { path: context.path } },
-            ),
-          );
-        }, leftMs);
-  try {
-    return await Promise.race([work, expired]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,0 +1,203 @@
+import { createDatabase, type Database } from '../database/database.ts';
+import { migrate, type MigrationReport, type MigrationSource } from '../database/migrate.ts';
+import { sql } from '../database/sql.ts';
+import { createWorker } from '../durable/worker.ts';
+import type { Loop } from '../durable/loop.ts';
+import { createGateway, type Gateway } from '../gateway/gateway.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import { createRegistry } from '../modules/registry.ts';
+import { createRuntime, type Runtime } from '../modules/runtime.ts';
+import { createRelay } from '../outbox/relay.ts';
+import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
+import { logChannels, type Logger } from '../telemetry/logs.ts';
+import type { Plan } from './plan.ts';
+
+export interface AppOptions {
+  /** Instead of the plan's `database.url`. */
+  readonly databaseUrl?: string;
+  /** Instead of the plan's `database.replicaUrls`. */
+  readonly replicaUrls?: readonly string[];
+  /** Default: no log. */
+  readonly logger?: Logger;
+  /** Whether a call inside an open transaction throws. Default: unless NODE_ENV is `production`. */
+  readonly strictCalls?: boolean;
+  /** Whether to answer HTTP. Default true. */
+  readonly listen?: boolean;
+}
+
+/** What `/-/telemetry` answers. */
+export interface AppTelemetry extends TelemetrySnapshot {
+  readonly pools: ReturnType<Database['pools']>;
+  readonly http: { readonly inFlight: number };
+  /** Durable work by state; `outbox` is events that have no position yet. */
+  readonly tasks: TaskCounts;
+}
+
+export interface TaskCounts {
+  readonly outbox: number;
+  readonly ready: number;
+  readonly running: number;
+  readonly parked: number;
+}
+
+/** One plan, running in this process. A value: two of them in one process do not touch each other. */
+export interface App extends Lifecycle {
+  /** Calls an operation as an outside caller would, in the current request context or a new one. */
+  readonly call: Runtime['call'];
+  /** Where it answers HTTP. */
+  readonly url: string;
+  readonly database: Database;
+  /** What the start applied. */
+  readonly migrations: MigrationReport;
+  telemetry(lastMs?: number): Promise<AppTelemetry>;
+  taskCounts(): Promise<TaskCounts>;
+}
+
+/** What exists between start and stop. */
+interface Running {
+  database: Database;
+  migrations: MigrationReport;
+  runtime: Runtime;
+  telemetry: Telemetry;
+  relay: Loop;
+  worker: Loop;
+  gateway: Gateway;
+  stopLogs: () => void;
+}
+
+/** Migrations of the runtime itself, before those of the modules. */
+const ownMigrations: readonly MigrationSource[] = [
+  { component: 'plimsoll.durable', directory: new URL('../durable/migrations/', import.meta.url) },
+  { component: 'plimsoll.outbox', directory: new URL('../outbox/migrations/', import.meta.url) },
+];
+
+export function createApp(plan: Plan, options: AppOptions = {}): App {
+  const registry = createRegistry(plan.modules);
+  // Set by start, piece by piece so that a start that fails half-way stops what it had begun; emptied by stop.
+  let pieces: Partial<Running> = {};
+
+  function need<Key extends keyof Running>(key: Key): Running[Key] {
+    const piece = pieces[key];
+    if (piece === undefined)
+      throw new PlimsollError('PL_LIFECYCLE', `the app ${plan.name} is not running; start it first`);
+    return piece;
+  }
+
+  async function start(): Promise<void> {
+    const url = options.databaseUrl ?? plan.database?.url;
+    if (url === undefined) {
+      throw new PlimsollError(
+        'PL_CONFIG',
+        `the app ${plan.name} has no database: give databaseUrl, database.url in the plan, or start it with \`plimsoll start\`, which brings one`,
+      );
+    }
+    const scope = {};
+    const telemetry = createTelemetry(scope);
+    const stopLogs =
+      options.logger === undefined ? (): void => undefined : logChannels(scope, options.logger);
+    pieces = { telemetry, stopLogs };
+
+    const replicaUrls = options.replicaUrls ?? plan.database?.replicaUrls ?? [];
+    const database = createDatabase({
+      url,
+      replicaUrls,
+      scope,
+      applicationName: plan.name,
+      ...(plan.database?.pool === undefined ? {} : { pool: plan.database.pool }),
+    });
+    pieces.database = database;
+    const moduleMigrations = plan.modules.flatMap((module) =>
+      module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
+    );
+    pieces.migrations = await migrate(database, [...ownMigrations, ...moduleMigrations]);
+
+    const runtime = createRuntime({
+      registry,
+      database,
+      strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
+      ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      onCommitted: () => {
+        relay.wake();
+        worker.wake();
+      },
+    });
+    const worker = createWorker({ database, handlers: runtime.taskHandlers, ...plan.worker });
+    const relay = createRelay({
+      database,
+      subscriptions: runtime.subscriptionRecords,
+      modules: plan.modules.map((module) => module.name),
+      onMoved: worker.wake,
+    });
+    pieces.runtime = runtime;
+    pieces.relay = relay;
+    await relay.start();
+    pieces.worker = worker;
+    await worker.start();
+
+    if (options.listen === false) return;
+    const gateway = createGateway({
+      ...plan.http,
+      scope,
+      call: runtime.call,
+      ready: () => database.ping(),
+      telemetry: (lastMs) => snapshot(lastMs),
+    });
+    pieces.gateway = gateway;
+    await gateway.start();
+  }
+
+  /** First no new requests, then no new tasks; what is under way ends. */
+  async function drain(): Promise<void> {
+    await pieces.gateway?.drain();
+    await pieces.worker?.drain();
+  }
+
+  async function stop(): Promise<void> {
+    const { gateway, worker, relay, database, telemetry, stopLogs } = pieces;
+    pieces = {};
+    try {
+      await gateway?.stop();
+      await worker?.stop();
+      await relay?.stop();
+      await database?.close();
+    } finally {
+      telemetry?.stop();
+      stopLogs?.();
+    }
+  }
+
+  async function taskCounts(): Promise<TaskCounts> {
+    return need('database').one<{ outbox: number; ready: number; running: number; parked: number }>(sql`
+      select (select count(*) from plimsoll.outbox)::int as outbox,
+        count(*) filter (where state = 'ready')::int as ready,
+        count(*) filter (where state = 'running')::int as running,
+        count(*) filter (where state = 'parked')::int as parked
+      from plimsoll.task`);
+  }
+
+  async function snapshot(lastMs: number): Promise<AppTelemetry> {
+    return {
+      ...need('telemetry').snapshot(lastMs),
+      pools: need('database').pools(),
+      http: { inFlight: pieces.gateway?.inFlight ?? 0 },
+      tasks: await taskCounts(),
+    };
+  }
+
+  const own: Omit<App, keyof Lifecycle> = {
+    call: (operation, input) => need('runtime').call(operation, input),
+    get url(): string {
+      return need('gateway').url;
+    },
+    get database(): Database {
+      return need('database');
+    },
+    get migrations(): MigrationReport {
+      return need('migrations');
+    },
+    telemetry: (lastMs = 10_000) => snapshot(lastMs),
+    taskCounts,
+  };
+  return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
+}

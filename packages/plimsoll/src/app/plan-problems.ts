@@ -1,0 +1,108 @@
+import type { Problem } from '../kernel/errors.ts';
+import { isPlimsollError } from '../kernel/errors.ts';
+import { createRegistry, type Registry } from '../modules/registry.ts';
+import type { Objective, PlanOptions } from './plan.ts';
+
+/** Every problem of a plan, with its path; empty when it is sound. */
+export function planProblems(plan: PlanOptions): readonly Problem[] {
+  const problems: Problem[] = [];
+  const check = (path: string, ok: boolean, message: string): void => {
+    if (!ok) problems.push({ path, message });
+  };
+  const number = (path: string, value: unknown, min: number, max: number, whole: boolean): void => {
+    if (value === undefined) return;
+    const fits =
+      typeof value === 'number' && value >= min && value <= max && (!whole || Number.isInteger(value));
+    check(
+      path,
+      fits,
+      `is ${JSON.stringify(value) ?? typeof value}; want a ${whole ? 'whole ' : ''}number from ${min} to ${max}`,
+    );
+  };
+
+  check(
+    'name',
+    typeof plan.name === 'string' && /^[a-z][a-z0-9-]*$/.test(plan.name),
+    `is ${JSON.stringify(plan.name)}; want lower-case letters, digits and dashes`,
+  );
+  check('modules', plan.modules.length > 0, 'is empty; list at least one module');
+  number('timeoutMs', plan.timeoutMs, 1, 3_600_000, true);
+  number(
+    'expectedPeak.requestsPerSecond',
+    plan.expectedPeak.requestsPerSecond ?? null,
+    0.01,
+    1_000_000,
+    false,
+  );
+
+  const { http = {}, database = {}, worker = {} } = plan;
+  number('http.port', http.port, 0, 65_535, true);
+  number('http.maxBodyBytes', http.maxBodyBytes, 1, 1_073_741_824, true);
+  number('http.requestTimeoutMs', http.requestTimeoutMs, 1, 3_600_000, true);
+  number('http.maxInFlight', http.maxInFlight, 1, 1_000_000, true);
+  number('http.drainMs', http.drainMs, 0, 3_600_000, true);
+  number('database.embeddedReplicas', database.embeddedReplicas, 0, 8, true);
+  for (const [name, value] of Object.entries(database.pool ?? {})) {
+    number(`database.pool.${name}`, value, 1, name === 'max' ? 1_000 : 3_600_000, true);
+  }
+  const urls = [
+    ...(database.url === undefined ? [] : [{ path: 'database.url', url: database.url }]),
+    ...(database.replicaUrls ?? []).map((url, index) => ({ path: `database.replicaUrls[${index}]`, url })),
+  ];
+  // The value is not shown: it may hold a password.
+  for (const { path, url } of urls)
+    check(path, /^postgres(ql)?:\/\//.test(url) && URL.canParse(url), 'is not a postgres:// URL');
+  number('worker.concurrency', worker.concurrency, 1, 1_000, true);
+  number('worker.pollMs', worker.pollMs, 10, 60_000, true);
+  number('worker.drainMs', worker.drainMs, 0, 3_600_000, true);
+
+  const registry = registryOf(plan, problems);
+  if (registry === undefined) return problems;
+
+  const known = (path: string, id: string, operation: unknown): void =>
+    check(path, registry.operations.get(id) === operation, `no module of the plan implements ${id}`);
+  const seen = new Set<string>();
+  for (const [index, { path: pattern, operation, status, errors = {} }] of (http.routes ?? []).entries()) {
+    const path = `http.routes[${index}]`;
+    check(
+      path,
+      pattern.startsWith('/') && !pattern.startsWith('/-/'),
+      `the path ${JSON.stringify(pattern)} must start with "/" and not with "/-/", which is ours`,
+    );
+    const method = operation.kind === 'query' ? 'GET' : 'POST';
+    check(path, !seen.has(`${method} ${pattern}`), `${method} ${pattern} is listed twice`);
+    seen.add(`${method} ${pattern}`);
+    known(path, operation.id, operation);
+    number(`${path}.status`, status, 200, 299, true);
+    const declared = operation.kind === 'command' ? Object.keys(operation.errors as object) : [];
+    for (const [name, errorStatus] of Object.entries(errors)) {
+      check(
+        `${path}.errors`,
+        declared.includes(name),
+        `${operation.id} declares no error ${JSON.stringify(name)}`,
+      );
+      number(`${path}.errors.${name}`, errorStatus, 400, 599, true);
+    }
+  }
+
+  const sound = (path: string, of: Objective): void => {
+    number(`${path}.p95Ms`, of.p95Ms ?? null, 0.1, 3_600_000, false);
+    number(`${path}.errorRate`, of.errorRate ?? null, 0, 1, false);
+  };
+  sound('objectives.default', plan.objectives.default);
+  for (const [index, of] of (plan.objectives.operations ?? []).entries()) {
+    sound(`objectives.operations[${index}]`, of);
+    known(`objectives.operations[${index}]`, of.operation.id, of.operation);
+  }
+  return problems;
+}
+
+function registryOf(plan: PlanOptions, problems: Problem[]): Registry | undefined {
+  try {
+    return createRegistry(plan.modules);
+  } catch (error) {
+    if (!isPlimsollError(error, 'PL_CONFIG')) throw error;
+    problems.push(...(error.data['problems'] as Problem[]));
+    return undefined;
+  }
+}

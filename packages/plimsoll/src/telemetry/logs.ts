@@ -1,0 +1,66 @@
+import { pino, type Logger } from 'pino';
+import { background, httpRequests, operations, tasks } from '../kernel/channels.ts';
+
+export type { Logger } from 'pino';
+
+/** One JSON line for each event worth reading; `correlationId` ties the lines of one request together. */
+export function createLogger(options: { readonly name: string; readonly level?: string }): Logger {
+  return pino({ name: options.name, level: options.level ?? 'info', base: { pid: process.pid } });
+}
+
+/**
+ * Writes what the channels of one app tell: requests, operations and finished tasks at `info` or `debug`,
+ * refused requests and retries at `warn`, failures, parked tasks and background trouble at `error`. Returns
+ * the function that stops it.
+ */
+export function logChannels(scope: object, logger: Logger): () => void {
+  const subscriptions = [
+    httpRequests.subscribe((message) => {
+      if (message.scope !== scope) return;
+      const { method, route, status, correlationId, error } = message;
+      const level = status >= 500 ? (status === 503 ? 'warn' : 'error') : 'info';
+      logger[level](
+        { correlationId, method, route, status, durationMs: round(message.durationMs), ...withError(error) },
+        'request',
+      );
+    }),
+    operations.subscribe((message) => {
+      if (message.scope !== scope) return;
+      const { operation, outcome, correlationId } = message;
+      logger.debug({ correlationId, operation, outcome, durationMs: round(message.durationMs) }, 'operation');
+    }),
+    tasks.subscribe((message) => {
+      if (message.scope !== scope) return;
+      const { name, kind, outcome, attempt, correlationId, error } = message;
+      const level = outcome === 'parked' ? 'error' : outcome === 'done' ? 'info' : 'warn';
+      logger[level](
+        {
+          correlationId,
+          task: name,
+          kind,
+          outcome,
+          attempt,
+          durationMs: round(message.durationMs),
+          lagMs: round(message.lagMs),
+          ...withError(error),
+        },
+        'task',
+      );
+    }),
+    background.subscribe((message) => {
+      if (message.scope !== scope) return;
+      logger.error({ what: message.what, err: message.error }, 'background');
+    }),
+  ];
+  return () => {
+    for (const unsubscribe of subscriptions) unsubscribe();
+  };
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}
+
+function withError(error: unknown): { readonly err?: unknown } {
+  return error === undefined ? {} : { err: error };
+}

@@ -1,0 +1,29 @@
+import type { App } from '../app/app.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+
+/**
+ * Resolves when the app has no event to relay and no task ready or running: everything that was set off has
+ * happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a task is parked.
+ */
+export async function untilIdle(app: App, options: { readonly timeoutMs?: number } = {}): Promise<void> {
+  const timeoutMs = options.timeoutMs ?? 20_000;
+  const deadline = systemClock.monotonicMs() + timeoutMs;
+  for (;;) {
+    const counts = await app.taskCounts();
+    if (counts.parked > 0)
+      throw new PlimsollError(
+        'PL_LIFECYCLE',
+        `${counts.parked} tasks are parked; see last_error in plimsoll.task`,
+      );
+    if (counts.outbox + counts.ready + counts.running === 0) return;
+    if (systemClock.monotonicMs() > deadline) {
+      throw new PlimsollError(
+        'PL_LIFECYCLE',
+        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${counts.ready + counts.running} tasks are left`,
+        { data: { ...counts } },
+      );
+    }
+    await systemClock.sleep(10);
+  }
+}
