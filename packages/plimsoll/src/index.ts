@@ -51,3 +51,4 @@ export {
   type PlanOptions,
 } from './app/plan.ts';
 export { route, type Route, type RouteOptions } from './gateway/route.ts';
+export { migrationsOf } from './app/migrations.ts';

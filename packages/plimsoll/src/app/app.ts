@@ -1,5 +1,5 @@
 import { createDatabase, type Database } from '../database/database.ts';
-import { migrate, type MigrationReport, type MigrationSource } from '../database/migrate.ts';
+import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
 import type { Loop } from '../durable/loop.ts';
@@ -11,6 +11,7 @@ import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { logChannels, type Logger } from '../telemetry/logs.ts';
+import { migrationsOf } from './migrations.ts';
 import type { Plan } from './plan.ts';
 
 export interface AppOptions {
@@ -66,12 +67,6 @@ interface Running {
   stopLogs: () => void;
 }
 
-/** Migrations of the runtime itself, before those of the modules. */
-const ownMigrations: readonly MigrationSource[] = [
-  { component: 'plimsoll.durable', directory: new URL('../durable/migrations/', import.meta.url) },
-  { component: 'plimsoll.outbox', directory: new URL('../outbox/migrations/', import.meta.url) },
-];
-
 export function createApp(plan: Plan, options: AppOptions = {}): App {
   const registry = createRegistry(plan.modules);
   // Set by start, piece by piece so that a start that fails half-way stops what it had begun; emptied by stop.
@@ -107,10 +102,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(plan.database?.pool === undefined ? {} : { pool: plan.database.pool }),
     });
     pieces.database = database;
-    const moduleMigrations = plan.modules.flatMap((module) =>
-      module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
-    );
-    pieces.migrations = await migrate(database, [...ownMigrations, ...moduleMigrations]);
+    pieces.migrations = await migrate(database, migrationsOf(plan));
 
     const runtime = createRuntime({
       registry,

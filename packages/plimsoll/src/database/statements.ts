@@ -66,7 +66,10 @@ export async function runStatement(
   let failure: unknown;
   let rows: Row[] = [];
   try {
-    const answer: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query<Row>(text, values as unknown[]);
+    const answer: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query<Row>(
+      text,
+      values as unknown[],
+    );
     // A migration file holds many statements, and `pg` then answers with a list.
     const result = Array.isArray(answer) ? answer.at(-1) : answer;
     rows = result?.rows ?? [];

@@ -1,0 +1,16 @@
+export type Values = Readonly<Record<string, string | boolean | undefined>>;
+
+export interface Command {
+  readonly summary: string;
+  readonly options: Readonly<Record<string, CommandOption>>;
+  /** Shown at the end of its help. */
+  readonly notes?: string;
+  /** Resolves to the exit code. */
+  readonly run: (values: Values) => Promise<number>;
+}
+
+export interface CommandOption {
+  /** What the option takes, such as `<file>`; absent for a flag. */
+  readonly value?: string;
+  readonly about: string;
+}

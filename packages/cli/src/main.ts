@@ -1,0 +1,79 @@
+import { parseArgs } from 'node:util';
+import { dev } from './commands/dev.ts';
+import { load } from './commands/load.ts';
+import { migrate } from './commands/migrate.ts';
+import { start } from './commands/start.ts';
+import type { Command } from './command.ts';
+import { describeFailure, UsageError } from './failure.ts';
+
+const commands: Readonly<Record<string, Command>> = { start, dev, migrate, load };
+
+function help(): string {
+  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  return [
+    'plimsoll: know how much load your backend takes, what breaks first, and switch on what fixes it',
+    '',
+    'Usage: plimsoll <command> [options]',
+    '',
+    ...rows,
+    '',
+    'plimsoll <command> --help tells the options of a command.',
+  ].join('\n');
+}
+
+function commandHelp(name: string, command: Command): string {
+  const rows = Object.entries(command.options).map(
+    ([option, { value, about }]) =>
+      `  --${`${option}${value === undefined ? '' : ` ${value}`}`.padEnd(22)}${about}`,
+  );
+  return [
+    `plimsoll ${name}: ${command.summary}`,
+    '',
+    `Usage: plimsoll ${name} [options]`,
+    '',
+    ...rows,
+    `  --${'help'.padEnd(22)}this page`,
+    ...(command.notes === undefined ? [] : ['', command.notes]),
+  ].join('\n');
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(`${help()}\n`);
+    return name === undefined ? 2 : 0;
+  }
+  const command = commands[name];
+  if (command === undefined)
+    throw new UsageError(
+      `there is no command ${JSON.stringify(name)}; there are ${Object.keys(commands).join(', ')}`,
+    );
+  if (rest.includes('--help') || rest.includes('-h')) {
+    process.stdout.write(`${commandHelp(name, command)}\n`);
+    return 0;
+  }
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([key, { value }]) => [
+      key,
+      { type: value === undefined ? ('boolean' as const) : ('string' as const) },
+    ]),
+  );
+  let values: Readonly<Record<string, string | boolean | undefined>>;
+  try {
+    ({ values } = parseArgs({ args: rest, options, strict: true, allowPositionals: false }));
+  } catch (error) {
+    throw new UsageError(
+      `${error instanceof Error ? error.message : String(error)}; see plimsoll ${name} --help`,
+    );
+  }
+  return command.run(values);
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`plimsoll: ${describeFailure(error)}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+// What a command has left open would keep the process; commands that serve return only when they have ended.
+if (process.connected) process.disconnect();
