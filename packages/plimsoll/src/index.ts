@@ -15,6 +15,7 @@ export {
   type Failure,
   type Query,
   type Result,
+  type VoidSchema,
 } from './modules/contract.ts';
 export {
   module,

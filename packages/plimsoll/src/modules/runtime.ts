@@ -118,7 +118,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     };
   };
 
-  function dispatch(operation: AnyOperation, input: unknown, parent: RequestContext): Promise<unknown> {
+  async function dispatch(operation: AnyOperation, input: unknown, parent: RequestContext): Promise<unknown> {
     const module = registry.owner(operation);
     if (operation.kind === 'query')
       return perform(operation.id, 'query', parent, operation.timeoutMs, (context) =>

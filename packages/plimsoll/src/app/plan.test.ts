@@ -1,0 +1,99 @@
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { route } from '../gateway/route.ts';
+import { PlimsollError, type Problem } from '../kernel/errors.ts';
+import { command, contract, event, query } from '../modules/contract.ts';
+import { module } from '../modules/module.ts';
+import { objective, plan, type PlanOptions } from './plan.ts';
+
+const a = contract('a', {
+  run: command({ input: z.object({}), errors: { No: z.object({}) } }),
+  see: query({ input: z.object({}), output: z.object({}) }),
+  done: event({ payload: z.object({}) }),
+});
+const missing = contract('missing', { see: query({ input: z.object({}), output: z.object({}) }) });
+const aModule = module(a, {
+  owns: { schema: 'a' },
+  commands: { run: async () => undefined },
+  queries: { see: async () => ({}) },
+});
+const sound: PlanOptions = {
+  name: 'sound',
+  modules: [aModule],
+  expectedPeak: { requestsPerSecond: 1 },
+  objectives: { default: { p95Ms: 1, errorRate: 0 } },
+};
+
+function problemsOf(options: unknown): readonly Problem[] {
+  try {
+    plan(options as PlanOptions);
+    return [];
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'PL_CONFIG' });
+    return (error as PlimsollError).data['problems'] as Problem[];
+  }
+}
+
+test('a sound plan has its defaults', () => {
+  expect(plan(sound).http).toEqual({ host: '127.0.0.1', port: 3000, routes: [] });
+});
+
+test('every problem is reported at once, with its place', () => {
+  const problems = problemsOf({
+    ...sound,
+    name: 'Not Sound',
+    http: {
+      port: 70_000,
+      maxInFlight: 0,
+      routes: [
+        route('no-slash', a.run, { status: 500, errors: { Maybe: 404 } }),
+        route('/x', missing.see),
+        route('/y', a.see),
+        route('/y', a.see),
+        route('/-/mine', a.see),
+      ],
+    },
+    database: { url: 'mysql://secret@host', pool: { max: 1.5 } },
+    worker: { concurrency: -1 },
+    expectedPeak: { requestsPerSecond: '100' },
+    objectives: {
+      default: { p95Ms: 0, errorRate: 2 },
+      operations: [objective(missing.see, { p95Ms: 1, errorRate: 0 })],
+    },
+  });
+  expect(problems.map(({ path }) => path)).toEqual([
+    'name',
+    'expectedPeak.requestsPerSecond',
+    'http.port',
+    'http.maxInFlight',
+    'database.pool.max',
+    'database.url',
+    'worker.concurrency',
+    'http.routes[0]',
+    'http.routes[0].status',
+    'http.routes[0].errors',
+    'http.routes[1]',
+    'http.routes[3]',
+    'http.routes[4]',
+    'objectives.default.p95Ms',
+    'objectives.default.errorRate',
+    'objectives.operations[0]',
+  ]);
+  expect(JSON.stringify(problems)).not.toContain('secret');
+});
+
+test('a set of modules that does not fit together is reported whole', () => {
+  const b = contract('b', { see: query({ input: z.object({}), output: z.object({}) }) });
+  const bModule = module(b, { owns: { schema: 'a' }, uses: [missing], queries: { see: async () => ({}) } });
+  const unfinished = { ...aModule, name: 'a', commands: {} };
+  expect(problemsOf({ ...sound, modules: [unfinished, bModule] }).map(({ path }) => path)).toEqual([
+    'modules.a.run',
+    'modules.b.owns.schema',
+    'modules.b.uses',
+  ]);
+  expect(problemsOf({ ...sound, modules: [] })).toMatchObject([{ path: 'modules' }]);
+});
+
+test('a contract with impossible names is refused', () => {
+  expect(() => contract('Bad-Name', { 'x y': event({ payload: z.object({}) }) })).toThrow(/2 problems/);
+});
