@@ -7,8 +7,8 @@ import type { LoadReport } from '../load/report.ts';
 import type { Scenario } from '../load/scenario.ts';
 import { loadDefault, loadPlan, planOption } from '../plan-file.ts';
 import { untilStopped } from '../process/until-stopped.ts';
-import { createSampler, objectivesOf } from '../sample.ts';
-import { progressLine } from '../terminal.ts';
+import { createSampler, objectivesOf } from '../load/plimsoll-target.ts';
+import { progressLine } from '../load/progress-line.ts';
 
 export const load: Command = {
   summary: 'load a running app until its objectives break, and tell its headroom',

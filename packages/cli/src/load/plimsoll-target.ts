@@ -1,7 +1,7 @@
 import type { AppTelemetry, Plan } from 'plimsoll';
 import { databaseCpuMs, findPostmaster } from './database-cpu.ts';
-import type { Objectives } from './load/objectives.ts';
-import type { ResourceSample } from './load/resources.ts';
+import type { Objectives } from './objectives.ts';
+import type { ResourceSample } from './resources.ts';
 
 /** The objectives of a plan, by operation id. */
 export function objectivesOf(plan: Plan): Objectives {

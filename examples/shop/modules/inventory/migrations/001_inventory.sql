@@ -1,0 +1,21 @@
+create schema inventory;
+
+create table inventory.stock (
+  sku text primary key,
+  available int not null check (available >= 0),
+  reorder_point int not null check (reorder_point > 0),
+  reorder_quantity int not null check (reorder_quantity >= reorder_point)
+);
+
+create table inventory.reservations (
+  order_id bigint primary key,
+  reserved_at timestamptz not null default now(),
+  released_at timestamptz
+);
+
+create table inventory.reservation_lines (
+  order_id bigint not null references inventory.reservations,
+  sku text not null references inventory.stock,
+  quantity int not null check (quantity > 0),
+  primary key (order_id, sku)
+);

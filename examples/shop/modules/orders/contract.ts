@@ -1,0 +1,58 @@
+import { command, contract, event, query } from 'plimsoll';
+import { z } from 'zod';
+
+const orderId = z.int().positive();
+const customerId = z.int().positive();
+const line = z.object({ sku: z.string().min(1).max(20), quantity: z.int().min(1).max(100_000) });
+const lines = z.array(line).min(1).max(1000);
+const country = z.string().min(1).max(60);
+const status = z.enum(['placed', 'reserved', 'paid', 'shipped', 'rejected', 'declined']);
+const pence = z.int().nonnegative();
+/** What every step of an order needs to know; `customerId` is null for a guest. */
+const facts = z.object({ orderId, customerId: customerId.nullable(), country, pence });
+const key = (payload: { readonly orderId: number }): string => String(payload.orderId);
+const summary = z.object({ orderId, status, placedAt: z.iso.datetime(), pence });
+
+export const orders = contract('orders', {
+  place: command({
+    input: z.object({ customerId: customerId.nullable(), country, lines }),
+    output: z.object({ orderId, pence }),
+    errors: { UnknownProduct: z.object({ skus: z.array(z.string()) }) },
+  }),
+  /**
+   * Goods sent back. `returnId` is chosen by the caller: the same one again changes nothing and answers the
+   * same. The customer's word is enough: goods may have been bought before the shop's records begin.
+   */
+  returnItems: command({
+    input: z.object({ returnId: z.string().min(1).max(40), customerId: customerId.nullable(), lines }),
+    output: z.object({ returnId: z.string(), pence }),
+    errors: { UnknownProduct: z.object({ skus: z.array(z.string()) }) },
+  }),
+  /** Newest first. */
+  byCustomer: query({
+    input: z.object({
+      customerId: z.coerce.number().int().positive(),
+      limit: z.coerce.number().int().min(1).max(50).default(20),
+    }),
+    output: z.array(summary),
+  }),
+  byId: query({
+    input: z.object({ orderId: z.coerce.number().int().positive() }),
+    output: summary
+      .extend({
+        customerId: customerId.nullable(),
+        country,
+        tracking: z.string().nullable(),
+        lines: z.array(line.extend({ pence })),
+      })
+      .nullable(),
+  }),
+  placed: event({ payload: facts.extend({ lines }), key }),
+  reserved: event({ payload: facts, key }),
+  paid: event({ payload: facts, key }),
+  shipped: event({ payload: facts.extend({ tracking: z.string() }), key }),
+  /** Out of stock. */
+  rejected: event({ payload: facts.extend({ missing: z.array(z.string()) }), key }),
+  /** The bank said no. */
+  declined: event({ payload: facts.extend({ reason: z.string() }), key }),
+});

@@ -1,0 +1,31 @@
+import { objective, plan, route } from 'plimsoll';
+import { readShopEnvironment } from './env.ts';
+import { shopModules } from './modules.ts';
+import { orders } from './modules/orders/contract.ts';
+import { reviews } from './modules/reviews/contract.ts';
+import { routes } from './routes.ts';
+
+const { BANK_URL, SMTP_URL, PORT } = readShopEnvironment(process.env);
+
+/** The shop in one process, on one primary and one replica. */
+export default plan({
+  name: 'shop',
+  modules: shopModules({ bankUrl: BANK_URL, smtpUrl: SMTP_URL }),
+  http: {
+    port: PORT,
+    routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),
+  },
+  database: { embeddedReplicas: 1, pool: { max: 8 } },
+  // The busiest hour of the week in `data`, tripled for a sale: see docs/decisions.
+  expectedPeak: { requestsPerSecond: 100 },
+  objectives: {
+    // What a customer waits for while browsing.
+    default: { p95Ms: 100, errorRate: 0.001 },
+    operations: [
+      // Up to several hundred lines in one transaction.
+      objective(orders.place, { p95Ms: 250, errorRate: 0.001 }),
+      objective(orders.returnItems, { p95Ms: 250, errorRate: 0.001 }),
+      objective(reviews.write, { p95Ms: 150, errorRate: 0.001 }),
+    ],
+  },
+});

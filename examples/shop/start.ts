@@ -1,0 +1,210 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createSampler, findHeadroom, objectivesOf, progressLine, renderProgress, renderReport } from '@plimsoll/cli/load';
+import { startChild, untilStopped } from '@plimsoll/cli/process';
+import { startCluster } from '@plimsoll/embedded';
+import { migrationsOf, type Plan } from 'plimsoll';
+import { createDatabase, migrate } from 'plimsoll/database';
+import { importRetail } from './retail/import.ts';
+import { createShopScenario } from './traffic/scenario.ts';
+
+const help = `npm start: the shop on real data, loaded until its objectives break
+
+Usage: npm start -- [options]
+
+  --exit                end after the report (exit code 0) instead of serving on
+  --fresh               throw away the data directory and begin anew
+  --pool <number>       database connections per server (default: the plan's)
+  --port <number>       HTTP port of the shop (default 3000; 0 for any free one)
+  --duration <seconds>  length of the measurement (default 60)
+  --json                the report as JSON on standard output
+  --help                this page
+
+DATABASE_URL and DATABASE_REPLICA_URLS (separated by commas) use your own servers instead of the embedded ones.`;
+
+const started = performance.now();
+const elapsed = (): string => `${((performance.now() - started) / 1_000).toFixed(1).padStart(6)} s`;
+/** People read standard error; standard output is for the report. */
+const say = (line: string): void => void process.stderr.write(`${elapsed()}  ${line}\n`);
+
+interface Options {
+  readonly exit: boolean;
+  readonly fresh: boolean;
+  readonly json: boolean;
+  readonly port: number;
+  readonly durationMs: number;
+  readonly pool: string | undefined;
+}
+
+async function main(options: Options): Promise<void> {
+  const stop = new AbortController();
+  const stopped = untilStopped().then((why) => stop.abort(new Error(why)));
+  const directory = join(import.meta.dirname, '../../.plimsoll/shop');
+  const dataDir = join(directory, 'data');
+  await mkdir(directory, { recursive: true });
+
+  await using servers = new AsyncDisposableStack();
+  const { url, replicaUrls } = await openDatabase(servers, dataDir, options.fresh);
+  const bank = servers.use(
+    await startChild({
+      name: 'the bank',
+      file: join(import.meta.dirname, 'bank/server.ts'),
+      env: { BANK_PORT: '0' },
+      logFile: join(directory, 'bank.log'),
+    }),
+  );
+  const mail = servers.use(
+    await startChild({
+      name: 'the mail server',
+      file: join(import.meta.dirname, 'mail/server.ts'),
+      env: { MAIL_SMTP_PORT: '0', MAIL_HTTP_PORT: '0' },
+      logFile: join(directory, 'mail.log'),
+    }),
+  );
+  const bankUrl = `http://127.0.0.1:${(bank.ready as { listening: number }).listening}`;
+  const mailPorts = mail.ready as { smtp: number; http: number };
+  const env = {
+    DATABASE_URL: url,
+    DATABASE_REPLICA_URLS: replicaUrls.join(','),
+    BANK_URL: bankUrl,
+    SMTP_URL: `smtp://127.0.0.1:${mailPorts.smtp}`,
+    PORT: String(options.port),
+  };
+  say(`bank at ${bankUrl}, mail sink at ${env.SMTP_URL}`);
+
+  // The plan reads the environment when it is loaded.
+  Object.assign(process.env, env);
+  const plan = ((await import('./plimsoll.plan.ts')) as { default: Plan }).default;
+  await prepareData(plan, url);
+
+  const logFile = join(directory, 'shop.log');
+  const args = [
+    'start',
+    '--port',
+    String(options.port),
+    ...(options.pool === undefined ? [] : ['--pool', options.pool]),
+  ];
+  const cli = join(import.meta.dirname, '../../packages/cli/bin/plimsoll.js');
+  const shop = servers.use(
+    await startChild({ name: 'the shop', file: cli, args, env, cwd: import.meta.dirname, logFile }),
+  );
+  const target = (shop.ready as { url: string }).url;
+  say(`shop serving at ${target}, its log in ${relative(process.cwd(), logFile)}`);
+  void shop.ended.then((how) =>
+    stop.abort(new Error(`the shop ended (${how}); see ${relative(process.cwd(), logFile)}`)),
+  );
+
+  await measure(plan, target, [url, ...replicaUrls], options, stop.signal);
+  if (options.exit || stop.signal.aborted) return;
+  say(
+    `still serving; try  curl '${target}/products?text=lantern'   curl ${target}/products/85123A   curl ${target}/-/telemetry`,
+  );
+  say('Ctrl-C ends it');
+  await Promise.race([stopped, shop.ended]);
+  say('draining');
+}
+
+async function openDatabase(
+  servers: AsyncDisposableStack,
+  dataDir: string,
+  fresh: boolean,
+): Promise<{ readonly url: string; readonly replicaUrls: readonly string[] }> {
+  const given = process.env['DATABASE_URL'];
+  if (given !== undefined && given !== '') {
+    say('using the PostgreSQL of DATABASE_URL');
+    return {
+      url: given,
+      replicaUrls: (process.env['DATABASE_REPLICA_URLS'] ?? '')
+        .split(',')
+        .filter((part) => part.trim() !== ''),
+    };
+  }
+  if (fresh) await rm(dataDir, { recursive: true, force: true });
+  say('starting PostgreSQL 18, a primary and a replica');
+  const cluster = servers.use(await startCluster({ replicas: 1, dataDir, log: say }));
+  const replicaUrls = cluster.replicas.map((replica) => replica.url);
+  say(
+    `primary on port ${cluster.primary.port}, replica on port ${cluster.replicas[0]?.port}, data ${cluster.fresh ? 'made' : 'kept from an earlier start'}`,
+  );
+  return { url: cluster.primary.url, replicaUrls };
+}
+
+async function prepareData(plan: Plan, url: string): Promise<void> {
+  await using database = createDatabase({ url, applicationName: 'shop import' });
+  const { applied } = await migrate(database, migrationsOf(plan));
+  const report = await importRetail(database);
+  say(`${applied.length} migrations applied; ${JSON.stringify(report)}`);
+}
+
+async function measure(
+  plan: Plan,
+  target: string,
+  databaseUrls: readonly string[],
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const scenario = await createShopScenario();
+  say(`replaying ${scenario.name} for ${options.durationMs / 1_000} s`);
+  const progress = progressLine();
+  const report = await findHeadroom({
+    target,
+    scenario,
+    objectives: objectivesOf(plan),
+    expectedPeakRps: plan.expectedPeak.requestsPerSecond,
+    durationMs: options.durationMs,
+    sample: await createSampler(target, databaseUrls),
+    signal,
+    onProgress: (now) => progress.show(renderProgress(now, progress.style)),
+  }).finally(() => progress.end());
+  const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+  const width = Math.min(100, process.stdout.columns ?? 100);
+  process.stdout.write(
+    options.json ? `${JSON.stringify(report, null, 2)}\n` : `\n${renderReport(report, { color, width })}\n`,
+  );
+}
+
+function readOptions(): Options | undefined {
+  const { values } = parseArgs({
+    options: {
+      exit: { type: 'boolean' },
+      fresh: { type: 'boolean' },
+      json: { type: 'boolean' },
+      pool: { type: 'string' },
+      port: { type: 'string', default: process.env['PORT'] ?? '3000' },
+      duration: { type: 'string', default: '60' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) return undefined;
+  const problems: string[] = [];
+  const number = (name: string, text: string, min: number, max: number): number => {
+    const value = Number(text);
+    if (text.trim() === '' || !(value >= min && value <= max))
+      problems.push(`--${name} is ${JSON.stringify(text)}; want a number from ${min} to ${max}`);
+    return value;
+  };
+  const port = number('port', values.port, 0, 65_535);
+  const durationMs = number('duration', values.duration, 5, 3_600) * 1_000;
+  if (values.pool !== undefined) number('pool', values.pool, 1, 1_000);
+  if (problems.length > 0) throw new TypeError(problems.join('\n'));
+  return {
+    exit: values.exit === true,
+    fresh: values.fresh === true,
+    json: values.json === true,
+    port,
+    durationMs,
+    pool: values.pool,
+  };
+}
+
+try {
+  const options = readOptions();
+  if (options === undefined) process.stdout.write(`${help}\n`);
+  else await main(options);
+} catch (error) {
+  // A wrong option and an error with a code explain themselves; for the rest the stack helps.
+  const explained = error instanceof TypeError || (error instanceof Error && 'code' in error);
+  process.stderr.write(`npm start: ${error instanceof Error ? (explained ? error.message : error.stack) : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,74 @@
+import { fileURLToPath } from 'node:url';
+import { startChild, type Child } from '@plimsoll/cli/process';
+import { createTestDatabase } from '@plimsoll/embedded';
+import { createApp, plan, route, type App } from 'plimsoll';
+import { z } from 'zod';
+import type { Entry } from '../bank/ledger.ts';
+import { shopModules } from '../modules.ts';
+import { routes } from '../routes.ts';
+
+export interface RunningShop extends AsyncDisposable {
+  readonly app: App;
+  /** Entries of the bank's ledger by key. */
+  ledger(): Promise<ReadonlyMap<string, Entry>>;
+  setBank(mode: { readonly mode: string; readonly latencyMs?: number }): Promise<void>;
+  /** How often each Message-ID came. */
+  mails(): Promise<ReadonlyMap<string, number>>;
+}
+
+const startServer = (name: string, file: string, env: Readonly<Record<string, string>>): Promise<Child> =>
+  startChild({ name, file: fileURLToPath(new URL(file, import.meta.url)), env });
+
+async function getJson<T>(url: string, schema: z.ZodType<T>): Promise<T> {
+  return schema.parse(await (await fetch(url)).json());
+}
+
+const messages = z.object({ messages: z.array(z.object({ id: z.string(), count: z.int() })) });
+
+/** The whole shop on a database of its own, with its bank and its mail server as processes; nothing is faked. */
+export async function startShop(cluster: {
+  readonly primaryUrl: string;
+  readonly replicaUrls: readonly string[];
+}): Promise<RunningShop> {
+  await using starting = new AsyncDisposableStack();
+  const database = await createTestDatabase(cluster);
+  starting.defer(() => database.drop());
+  const bank = starting.use(await startServer('the bank', '../bank/server.ts', { BANK_PORT: '0' }));
+  const mail = starting.use(
+    await startServer('the mail server', '../mail/server.ts', { MAIL_SMTP_PORT: '0', MAIL_HTTP_PORT: '0' }),
+  );
+  const bankUrl = `http://127.0.0.1:${(bank.ready as { listening: number }).listening}`;
+  const mailPorts = mail.ready as { smtp: number; http: number };
+  const app = createApp(
+    plan({
+      name: 'shop under test',
+      modules: shopModules({ bankUrl, smtpUrl: `smtp://127.0.0.1:${mailPorts.smtp}` }),
+      http: {
+        port: 0,
+        routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),
+      },
+      worker: { concurrency: 8, pollMs: 50, backoff: { baseMs: 20, maxMs: 200 } },
+      expectedPeak: { requestsPerSecond: 100 },
+      objectives: { default: { p95Ms: 100, errorRate: 0.001 } },
+    }),
+    { databaseUrl: database.url, replicaUrls: database.replicaUrls },
+  );
+  await app.start();
+  starting.defer(() => app.stop());
+  const owned = starting.move();
+  return {
+    app,
+    async ledger() {
+      const { entries } = (await (await fetch(`${bankUrl}/ledger`)).json()) as { entries: Entry[] };
+      return new Map(entries.map((entry) => [entry.key, entry]));
+    },
+    async setBank(mode) {
+      await fetch(`${bankUrl}/mode`, { method: 'PUT', body: JSON.stringify(mode) });
+    },
+    async mails() {
+      const listed = await getJson(`http://127.0.0.1:${mailPorts.http}/messages`, messages);
+      return new Map(listed.messages.map(({ id, count }) => [id, count]));
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}

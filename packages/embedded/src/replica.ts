@@ -1,0 +1,249 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { withClient } from './client.ts';
+import { EmbeddedError, messageOf } from './errors.ts';
+import { EmbeddedServer, type ClusterContext, type Server } from './server.ts';
+import { ensureSlot, seedFromPristine, seedFromRunning, slotOf } from './seed.ts';
+import type { Following } from './settings.ts';
+import { until } from './until.ts';
+
+export interface Replica extends Server {
+  /** `promoted` after `promote`, until `reseed` makes it a standby again. */
+  readonly role: 'standby' | 'promoted';
+  /** Stops replaying (`pg_wal_replay_pause`); the log is still received. A restart ends the pause. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Applies commits this much later than the primary made them (`recovery_min_apply_delay`); 0 ends it. */
+  lag(ms: number): Promise<void>;
+  /** Makes it a primary with a history of its own. */
+  promote(): Promise<void>;
+  /** Throws its data away and takes a base backup from the primary, or from another writable server. */
+  reseed(from?: Server): Promise<void>;
+  /** Resolves when it has replayed everything that its primary had flushed at the call. */
+  caughtUp(options?: { readonly timeoutMs?: number }): Promise<void>;
+}
+
+const streamingMs = 15_000;
+const longestDelayMs = 2_147_483_647;
+
+/** What the log of a standby says when its history is not that of the primary, or its log is gone. */
+const hopeless =
+  /database system identifier differs|not in this server's history|has already been removed|ahead of the WAL flush position|is behind recovery timeline|forked off current database system timeline/;
+
+export class EmbeddedReplica extends EmbeddedServer implements Replica {
+  /** Changed by `reseed` and `promote` only. */
+  #role: 'standby' | 'promoted' = 'standby';
+  #upstream: EmbeddedServer;
+  #applyDelayMs = 0;
+
+  constructor(context: ClusterContext, name: string, primary: EmbeddedServer) {
+    super(context, name);
+    this.#upstream = primary;
+  }
+
+  get role(): 'standby' | 'promoted' {
+    return this.#role;
+  }
+
+  get isSeeded(): boolean {
+    return ['PG_VERSION', 'global/pg_control', 'standby.signal'].every((name) =>
+      existsSync(join(this.dataDir, name)),
+    );
+  }
+
+  protected override following(): Following | undefined {
+    if (this.#role === 'promoted') return undefined;
+    return {
+      port: this.#upstream.port,
+      password: this.context.password,
+      slot: slotOf(this.name),
+      applyDelayMs: this.#applyDelayMs,
+    };
+  }
+
+  pause(): Promise<void> {
+    return this.exclusively('pause', async () => {
+      this.#requireStandby('pause');
+      await withClient(this.url, async (connection) => {
+        await connection.rows('select pg_wal_replay_pause()');
+        await until(
+          async () => {
+            const [row] = await connection.rows<{ state: string }>(
+              'select pg_get_wal_replay_pause_state() as state',
+            );
+            // While it sits out an apply delay nothing is replayed, and the pause follows before the next record.
+            return row?.state === 'paused' || (this.#applyDelayMs > 0 && row?.state === 'pause requested');
+          },
+          { timeoutMs: 10_000, late: () => this.#late('pause', 'replay did not pause within 10 s') },
+        );
+      });
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.exclusively('resume', async () => {
+      this.#requireStandby('resume');
+      await withClient(this.url, (connection) => connection.rows('select pg_wal_replay_resume()'));
+    });
+  }
+
+  lag(ms: number): Promise<void> {
+    return this.exclusively('lag', async () => {
+      if (!Number.isInteger(ms) || ms < 0 || ms > longestDelayMs)
+        throw new EmbeddedError(
+          'PL_EMBEDDED_OPTIONS',
+          `${this.name}.lag(${ms}): the delay must be a whole number of milliseconds from 0 to ${longestDelayMs}.`,
+        );
+      this.#requireStandby('lag');
+      this.#applyDelayMs = ms;
+      this.configure();
+      this.postmaster.reload();
+      await withClient(this.url, async (connection) => {
+        await until(
+          async () => {
+            const [row] = await connection.rows<{ setting: string }>(
+              "select setting from pg_settings where name = 'recovery_min_apply_delay'",
+            );
+            return row?.setting === String(ms);
+          },
+          { timeoutMs: 10_000, late: () => this.#late('lag', 'the setting was not taken over within 10 s') },
+        );
+      });
+    });
+  }
+
+  promote(): Promise<void> {
+    return this.exclusively('promote', async () => {
+      this.#requireStandby('promote');
+      await withClient(
+        this.url,
+        async (connection) => {
+          const [row] = await connection.rows<{ done: boolean }>('select pg_promote(true, 60) as done');
+          if (row?.done !== true) throw this.#late('promote', 'it was still a standby after 60 s');
+        },
+        { timeoutMs: 65_000 },
+      );
+      this.#role = 'promoted';
+      this.configure();
+    });
+  }
+
+  reseed(from: Server = this.#upstream): Promise<void> {
+    return this.exclusively('reseed', async () => {
+      await this.#reseed(from);
+    });
+  }
+
+  async #reseed(from: Server): Promise<void> {
+    if (
+      !(from instanceof EmbeddedServer) ||
+      from === this ||
+      (from instanceof EmbeddedReplica && from.role === 'standby')
+    )
+      throw new EmbeddedError(
+        'PL_EMBEDDED_REPLICA',
+        `${this.name}.reseed(${from.name}): it can only be seeded from a writable server of the same cluster: the primary, or another replica that was promoted.`,
+      );
+    from.requireRunning('reseed');
+    await this.postmaster.stop('immediate');
+    await seedFromRunning({ name: this.name, dataDir: this.dataDir, user: this.context.user }, from);
+    this.#upstream = from;
+    this.#role = 'standby';
+    this.#applyDelayMs = 0;
+    await this.launch();
+    const problem = await this.streamingProblem();
+    if (problem !== undefined) throw this.#late('reseed', `it does not stream from ${from.name}: ${problem}`);
+  }
+
+  async seedPristine(): Promise<void> {
+    await seedFromPristine(
+      { name: this.name, dataDir: this.dataDir, user: this.context.user },
+      this.#upstream.dataDir,
+    );
+  }
+
+  async seedRunning(): Promise<void> {
+    await this.postmaster.stop('immediate');
+    await seedFromRunning(
+      { name: this.name, dataDir: this.dataDir, user: this.context.user },
+      this.#upstream,
+    );
+  }
+
+  prepareSlot(): Promise<void> {
+    return ensureSlot(this.#upstream.url, slotOf(this.name));
+  }
+
+  /** `undefined` once it streams; else why it does not. */
+  async streamingProblem(): Promise<string | undefined> {
+    const late = new EmbeddedError(
+      'PL_EMBEDDED_TIMEOUT',
+      `it was not streaming after ${streamingMs / 1000} s`,
+    );
+    try {
+      return await withClient(this.url, async (connection) => {
+        const verdict = await until(
+          async () => {
+            const [row] = await connection.rows<{ status: string }>(
+              'select status from pg_stat_wal_receiver',
+            );
+            if (row?.status === 'streaming') return { problem: undefined };
+            const line = this.postmaster
+              .logSinceStart()
+              .split('\n')
+              .find((text) => hopeless.test(text));
+            return line === undefined ? undefined : { problem: line.trim() };
+          },
+          { timeoutMs: streamingMs, late: () => late },
+        );
+        return verdict.problem;
+      });
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  async caughtUp(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const timeoutMs = options.timeoutMs ?? 10_000;
+    this.#requireStandby('caughtUp');
+    const [flushed] = await withClient(this.#upstream.url, (connection) =>
+      connection.rows<{ lsn: string }>('select pg_current_wal_flush_lsn() as lsn'),
+    );
+    const wanted = flushed?.lsn ?? '0/0';
+    let seen = '';
+    await withClient(this.url, (connection) =>
+      until(
+        async () => {
+          const [row] = await connection.rows<{ reached: boolean; lsn: string; state: string }>(
+            'select pg_last_wal_replay_lsn() >= $1::pg_lsn as reached, pg_last_wal_replay_lsn() as lsn, pg_get_wal_replay_pause_state() as state',
+            [wanted],
+          );
+          seen = `${row?.lsn}, replay is ${row?.state}, apply delay is ${this.#applyDelayMs} ms`;
+          return row?.reached === true;
+        },
+        {
+          timeoutMs,
+          everyMs: 5,
+          late: () =>
+            this.#late(
+              'caughtUp',
+              `it had not replayed ${wanted} after ${timeoutMs} ms (it is at ${seen}); call resume() or lag(0), or wait longer`,
+            ),
+        },
+      ),
+    );
+  }
+
+  #requireStandby(operation: string): void {
+    this.requireRunning(operation);
+    if (this.#role === 'standby') return;
+    throw new EmbeddedError(
+      'PL_EMBEDDED_REPLICA',
+      `${this.name}.${operation}(): it was promoted and is no replica any more; call reseed() first.`,
+    );
+  }
+
+  #late(operation: string, why: string): EmbeddedError {
+    return new EmbeddedError('PL_EMBEDDED_TIMEOUT', `${this.name}.${operation}(): ${why}.`);
+  }
+}
