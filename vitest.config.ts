@@ -43,7 +43,13 @@ export default defineConfig({
         test: {
           name: 'types',
           include: [],
-          typecheck: { enabled: true, only: true, checker: 'tsc', include: under('.test-d.ts'), tsconfig: './tsconfig.json' },
+          typecheck: {
+            enabled: true,
+            only: true,
+            checker: 'tsc',
+            include: under('.test-d.ts'),
+            tsconfig: './tsconfig.json',
+          },
         },
       },
     ],

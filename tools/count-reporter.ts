@@ -13,12 +13,16 @@ export default class CountReporter implements Reporter {
         const result = test.result();
         if (result.state === 'passed') passed += 1;
         else if (result.state === 'failed') failed += 1;
-        else skipped.push(`${file.relativeModuleId} > ${test.fullName}: ${(result.state === 'skipped' && result.note) || 'no reason given'}`);
+        else
+          skipped.push(
+            `${file.relativeModuleId} > ${test.fullName}: ${(result.state === 'skipped' && result.note) || 'no reason given'}`,
+          );
       }
       // A file that failed to load, whose hooks failed, or that holds no test must not count as green.
       if (file.state() === 'failed' && failed === failedBefore) failed += 1;
     }
-    if (skipped.length > 0) process.stdout.write(`\nSkipped:\n${skipped.map((line) => `  ${line}`).join('\n')}\n`);
+    if (skipped.length > 0)
+      process.stdout.write(`\nSkipped:\n${skipped.map((line) => `  ${line}`).join('\n')}\n`);
     process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
   }
 }

@@ -1,7 +1,14 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import { createSampler, findHeadroom, objectivesOf, progressLine, renderProgress, renderReport } from '@plimsoll/cli/load';
+import {
+  createSampler,
+  findHeadroom,
+  objectivesOf,
+  progressLine,
+  renderProgress,
+  renderReport,
+} from '@plimsoll/cli/load';
 import { startChild, untilStopped } from '@plimsoll/cli/process';
 import { startCluster } from '@plimsoll/embedded';
 import { migrationsOf, type Plan } from 'plimsoll';
@@ -205,6 +212,8 @@ try {
 } catch (error) {
   // A wrong option and an error with a code explain themselves; for the rest the stack helps.
   const explained = error instanceof TypeError || (error instanceof Error && 'code' in error);
-  process.stderr.write(`npm start: ${error instanceof Error ? (explained ? error.message : error.stack) : String(error)}\n`);
+  process.stderr.write(
+    `npm start: ${error instanceof Error ? (explained ? error.message : error.stack) : String(error)}\n`,
+  );
   process.exitCode = 1;
 }

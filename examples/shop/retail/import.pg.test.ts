@@ -77,7 +77,7 @@ test('everything is imported once, and a second start finds it done', async () =
 
 test('of two imports at once one does it and the other finds it done', async () => {
   const reports = await Promise.all([importRetail(database), importRetail(database)]);
-  expect(reports.map(({ alreadyDone }) => alreadyDone).toSorted()).toEqual([false, true]);
+  expect(reports.filter(({ alreadyDone }) => alreadyDone)).toHaveLength(1);
   expect(await countRows()).toEqual(all);
 });
 

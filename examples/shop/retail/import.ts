@@ -47,9 +47,9 @@ export async function importRetail(database: Database): Promise<ImportReport> {
 }
 
 async function earlierImport(db: Pick<Database, 'one'>): Promise<Counts | undefined> {
-  const { there } = await db.one<{ there: boolean }>(
-    sql`select to_regclass('retail.imported') is not null as there`,
-  );
+  // The rows of the catalog: `to_regclass` answers from a cache that may not know a commit of a moment ago.
+  const { there } = await db.one<{ there: boolean }>(sql`
+    select exists (select from pg_tables where schemaname = 'retail' and tablename = 'imported') as there`);
   return there
     ? (await db.one<{ counts: Counts }>(sql`select counts from retail.imported`)).counts
     : undefined;

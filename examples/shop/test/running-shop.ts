@@ -41,7 +41,7 @@ export async function startShop(cluster: {
   const mailPorts = mail.ready as { smtp: number; http: number };
   const app = createApp(
     plan({
-      name: 'shop under test',
+      name: 'shop-under-test',
       modules: shopModules({ bankUrl, smtpUrl: `smtp://127.0.0.1:${mailPorts.smtp}` }),
       http: {
         port: 0,

@@ -73,7 +73,7 @@ test.concurrent('both servers have the promised settings and pg_stat_statements'
   expect(locale).toEqual({ datlocprovider: 'b', datlocale: 'C.UTF-8' });
 });
 
-test.concurrent('no password or a wrong one is refused, for replication too', async (ctx) => {
+test.concurrent('a wrong password is refused, for replication too, and the right one is readable by its owner only', async (ctx) => {
   const cluster = await started(ctx);
   const file = join(cluster.directory, 'password');
   expect(statSync(file).mode & 0o777).toBe(0o600);

@@ -3,7 +3,8 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EmbeddedError, messageOf } from './errors.ts';
-import { identify, isRunning, type ProcessIdentity } from './process-table.ts';
+import type { ProcessIdentity } from './process-entry.ts';
+import { identify, isRunning } from './process-table.ts';
 import type { Place } from './places.ts';
 import { until } from './until.ts';
 

@@ -3,7 +3,8 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { EmbeddedError, codeOf } from './errors.ts';
-import { identify, isRunning, type ProcessIdentity } from './process-table.ts';
+import type { ProcessIdentity } from './process-entry.ts';
+import { identify, isRunning } from './process-table.ts';
 import { until } from './until.ts';
 
 export interface LockRecord {

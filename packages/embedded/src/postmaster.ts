@@ -3,7 +3,8 @@ import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, rmS
 import { join } from 'node:path';
 import type { Binaries } from './binaries.ts';
 import { EmbeddedError, codeOf, messageOf } from './errors.ts';
-import { identify, isRunning, type ProcessIdentity } from './process-table.ts';
+import type { ProcessIdentity } from './process-entry.ts';
+import { identify, isRunning } from './process-table.ts';
 import { cleanEnvironment, type ServerUser } from './server-user.ts';
 import { killTree, stopServer } from './shutdown.ts';
 import { until } from './until.ts';

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { identify, isRunning, parseStat, serversUnder, type ProcessEntry } from './process-table.ts';
+import type { ProcessEntry } from './process-entry.ts';
+import { identify, isRunning, parseStat, serversUnder } from './process-table.ts';
 import { parsePs } from './process-table-ps.ts';
 
 const entry = (command: string): ProcessEntry => ({ pid: 7, startedAt: 'x', parentPid: 1, command });

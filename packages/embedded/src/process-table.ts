@@ -1,18 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, join, sep } from 'node:path';
+import type { ProcessEntry, ProcessIdentity } from './process-entry.ts';
 import { parsePs } from './process-table-ps.ts';
-
-/** A process id alone is recycled; with its start time it names one process of this boot. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  readonly startedAt: string;
-}
-
-export interface ProcessEntry extends ProcessIdentity {
-  readonly parentPid: number;
-  readonly command: string;
-}
 
 let boot: string | undefined;
 

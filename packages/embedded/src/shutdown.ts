@@ -1,12 +1,6 @@
 import { basename } from 'node:path';
-import {
-  childrenOf,
-  isRunning,
-  serversUnder,
-  signal,
-  type FoundServer,
-  type ProcessIdentity,
-} from './process-table.ts';
+import type { ProcessIdentity } from './process-entry.ts';
+import { childrenOf, isRunning, serversUnder, signal, type FoundServer } from './process-table.ts';
 import { happensWithin } from './until.ts';
 
 export const shutdownMs = { fast: 15_000, immediate: 8_000, kill: 5_000 } as const;

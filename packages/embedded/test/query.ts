@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { listProcesses, type ProcessEntry } from '../src/process-table.ts';
+import type { ProcessEntry } from '../src/process-entry.ts';
+import { listProcesses } from '../src/process-table.ts';
 import { withClient } from '../src/client.ts';
 import { until } from '../src/until.ts';
 

@@ -43,13 +43,7 @@ export {
   type LifecycleState,
 } from './kernel/lifecycle.ts';
 export { createApp, type App, type AppOptions, type AppTelemetry, type TaskCounts } from './app/app.ts';
-export {
-  objective,
-  plan,
-  type Objective,
-  type OperationObjective,
-  type Plan,
-  type PlanOptions,
-} from './app/plan.ts';
+export { type Objective, type OperationObjective, type PlanOptions } from './app/plan-options.ts';
+export { objective, plan, type Plan } from './app/plan.ts';
 export { route, type Route, type RouteOptions } from './gateway/route.ts';
 export { migrationsOf } from './app/migrations.ts';

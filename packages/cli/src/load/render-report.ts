@@ -3,6 +3,7 @@ import { clientTimeoutMs, objectiveOf } from './objectives.ts';
 import { renderPlot } from './render-plot.ts';
 import type { Paint, Plot } from './render-plot.ts';
 import { answerStep } from './report.ts';
+import { searchDefaults } from './search.ts';
 import type { Outcome } from './search.ts';
 import type { LoadReport, StepReport } from './report.ts';
 import { durationText, latencyText, rateText, shareText, wrap } from './text.ts';
@@ -177,12 +178,16 @@ function section(title: string, text: string, width: number, bold: (text: string
   );
 }
 
-function nextCommand({ outcome, heldRps, settings }: LoadReport): string {
-  const longer = `plimsoll load --duration ${Math.round((settings.budgetMs * 2) / 1000)}s`;
+function nextCommand({ outcome, heldRps, interval, settings, seed }: LoadReport): string {
+  const longer = `plimsoll load --duration ${Math.round((settings.budgetMs * 2) / 1000)}`;
+  const again = `plimsoll load --seed ${seed}   (after a change: the same seed plans the same requests)`;
   switch (outcome) {
     case 'found':
+      return (interval.upperRps ?? 0) / heldRps > searchDefaults.precision
+        ? `${longer}   (a narrower interval)`
+        : again;
     case 'below-peak':
-      return 'plimsoll doctor   (what to change, and what it would gain)';
+      return again;
     case 'at-least':
       return heldRps >= settings.maxRps ? `plimsoll load --max-rps ${settings.maxRps * 2}` : longer;
     case 'inconclusive-generator':

@@ -1,11 +1,13 @@
 import type { MigrationSource } from '../database/migrate.ts';
-import type { PlanOptions } from './plan.ts';
+import { jobMigrations } from '../durable/migrations.ts';
+import { outboxMigrations } from '../outbox/migrations.ts';
+import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
 export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly MigrationSource[] {
   return [
-    { component: 'plimsoll.durable', directory: new URL('../durable/migrations/', import.meta.url) },
-    { component: 'plimsoll.outbox', directory: new URL('../outbox/migrations/', import.meta.url) },
+    jobMigrations,
+    outboxMigrations,
     ...plan.modules.flatMap((module) =>
       module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
     ),

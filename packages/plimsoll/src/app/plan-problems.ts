@@ -1,7 +1,7 @@
 import type { Problem } from '../kernel/errors.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
-import type { Objective, PlanOptions } from './plan.ts';
+import type { Objective, PlanOptions } from './plan-options.ts';
 
 /** Every problem of a plan, with its path; empty when it is sound. */
 export function planProblems(plan: PlanOptions): readonly Problem[] {

@@ -4,7 +4,8 @@ import { route } from '../gateway/route.ts';
 import { PlimsollError, type Problem } from '../kernel/errors.ts';
 import { command, contract, event, query } from '../modules/contract.ts';
 import { module } from '../modules/module.ts';
-import { objective, plan, type PlanOptions } from './plan.ts';
+import type { PlanOptions } from './plan-options.ts';
+import { objective, plan } from './plan.ts';
 
 const a = contract('a', {
   run: command({ input: z.object({}), errors: { No: z.object({}) } }),

@@ -70,6 +70,13 @@ export interface SqlTag {
 }
 
 function tag(strings: TemplateStringsArray, ...values: readonly unknown[]): Sql {
+  // JavaScript gives `undefined` for text with an escape it cannot read.
+  if (strings.includes(undefined as unknown as string)) {
+    throw new PlimsollError(
+      'PL_SQL_VALUE',
+      `sql: an escape in ${JSON.stringify(strings.raw.join('…'))} is not valid in JavaScript; write two backslashes for one`,
+    );
+  }
   return new Sql(strings, values);
 }
 

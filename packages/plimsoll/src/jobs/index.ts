@@ -15,3 +15,4 @@
 export { jobDefaults, newJob, type JobRequest } from './job.ts';
 export { createWorker, workerDefaults, type TaskHandler, type WorkerOptions } from '../durable/worker.ts';
 export { completeTask, insertTasks, unpark, type ClaimedTask, type NewTask } from '../durable/task.ts';
+export { jobMigrations } from '../durable/migrations.ts';

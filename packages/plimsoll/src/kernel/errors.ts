@@ -185,7 +185,7 @@ export function isPlimsollError(error: unknown, code?: ErrorCode): error is Plim
     error instanceof Error &&
     'code' in error &&
     typeof error.code === 'string' &&
-    error.code in errorTable &&
+    Object.hasOwn(errorTable, error.code) &&
     (code === undefined || error.code === code)
   );
 }

@@ -15,3 +15,4 @@
  */
 export { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from './events.ts';
 export { createRelay, relayDefaults, type RelayOptions, type SubscriptionRecord } from './relay.ts';
+export { outboxMigrations } from './migrations.ts';
