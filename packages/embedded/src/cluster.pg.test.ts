@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import pg from 'pg';
-import { expect, test, type TestContext } from 'vitest';
+import { afterAll, beforeAll, expect, test, type TestContext } from 'vitest';
 import { nothingLeft, processesOf, query } from '../test/query.ts';
 import { scratch } from '../test/scratch.ts';
 import { startCluster, type Cluster, type ClusterOptions } from './index.ts';
@@ -14,8 +14,14 @@ async function started(ctx: TestContext, options: ClusterOptions = {}): Promise<
   return cluster;
 }
 
-test.concurrent('what the primary commits can be read on the replica, and nowhere written', async (ctx) => {
-  const cluster = await started(ctx);
+let shared: Cluster;
+beforeAll(async () => {
+  shared = await startCluster({ settings: { work_mem: '7MB', shared_preload_libraries: 'auto_explain' } });
+});
+afterAll(() => shared?.stop());
+
+test.concurrent('what the primary commits can be read on the replica, and nowhere written', async () => {
+  const cluster = shared;
   const [replica] = cluster.replicas;
   expect(cluster.fresh).toBe(true);
   await query(cluster.primary.url, 'create table note (text text)');
@@ -30,7 +36,7 @@ test.concurrent('what the primary commits can be read on the replica, and nowher
   expect(sender).toEqual({ state: 'streaming', application_name: 'replica_1' });
 });
 
-test.concurrent('both servers have the promised settings and pg_stat_statements', async (ctx) => {
+test.concurrent('both servers have the promised settings and pg_stat_statements', async () => {
   const cluster = await started(ctx, {
     settings: { work_mem: '7MB', shared_preload_libraries: 'auto_explain' },
   });
@@ -73,8 +79,8 @@ test.concurrent('both servers have the promised settings and pg_stat_statements'
   expect(locale).toEqual({ datlocprovider: 'b', datlocale: 'C.UTF-8' });
 });
 
-test.concurrent('a wrong password is refused, for replication too, and the right one is readable by its owner only', async (ctx) => {
-  const cluster = await started(ctx);
+test.concurrent('a wrong password is refused, for replication too, and the right one is readable by its owner only', async () => {
+  const cluster = shared;
   const file = join(cluster.directory, 'password');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(cluster.primary.url).toContain(readFileSync(file, 'utf8').trim());

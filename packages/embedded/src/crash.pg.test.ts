@@ -17,7 +17,7 @@ function run(ctx: TestContext, options: ProcessOptions = {}): ClusterProcess {
 }
 
 test.concurrent('kill -9 of the program leaves no process and no temporary directory', async (ctx) => {
-  const program = run(ctx);
+  const program = run(ctx, { cluster: { replicas: 1 } });
   const { directory } = await program.started();
   expect(processesOf(directory).length).toBeGreaterThan(2);
   await program.kill();
@@ -72,7 +72,7 @@ test.concurrent('a frozen server is ended too, and does not hold up stop for eve
 });
 
 test.concurrent('Ctrl-C in the terminal reaches neither the servers nor the guardian', async (ctx) => {
-  const program = run(ctx);
+  const program = run(ctx, { cluster: { replicas: 0 } });
   const { servers, directory } = await program.started();
   // The terminal signals a whole process group; ours are in sessions of their own.
   const group = (pid: number): string =>
@@ -113,7 +113,7 @@ test.concurrent('servers left by a program and a guardian that were both killed 
 });
 
 test.concurrent('a temporary cluster left by a program and a guardian that were both killed is removed by the next start', async (ctx) => {
-  const program = run(ctx);
+  const program = run(ctx, { cluster: { replicas: 0 } });
   const { directory } = await program.started();
   process.kill(guardianOf(directory), 'SIGKILL');
   await program.kill();
