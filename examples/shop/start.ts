@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
@@ -13,7 +15,7 @@ import { startChild, untilStopped } from '@plimsoll/cli/process';
 import { startCluster } from '@plimsoll/embedded';
 import { migrationsOf, type Plan } from 'plimsoll';
 import { createDatabase, migrate } from 'plimsoll/database';
-import { importRetail } from './retail/import.ts';
+import { importRetail, type ImportReport } from './retail/import.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
 const help = `npm start: the shop on real data, loaded until its objectives break
@@ -23,7 +25,7 @@ Usage: npm start -- [options]
   --exit                end after the report (exit code 0) instead of serving on
   --fresh               throw away the data directory and begin anew
   --pool <number>       database connections per server (default: the plan's)
-  --port <number>       HTTP port of the shop (default 3000; 0 for any free one)
+  --port <number>       HTTP port of the shop (default 3000, or any free one when that is taken)
   --duration <seconds>  length of the measurement (default 60)
   --json                the report as JSON on standard output
   --help                this page
@@ -39,7 +41,8 @@ interface Options {
   readonly exit: boolean;
   readonly fresh: boolean;
   readonly json: boolean;
-  readonly port: number;
+  /** Undefined: 3000, or any free one when that is taken. */
+  readonly port: number | undefined;
   readonly durationMs: number;
   readonly pool: string | undefined;
 }
@@ -76,7 +79,6 @@ async function main(options: Options): Promise<void> {
     DATABASE_REPLICA_URLS: replicaUrls.join(','),
     BANK_URL: bankUrl,
     SMTP_URL: `smtp://127.0.0.1:${mailPorts.smtp}`,
-    PORT: String(options.port),
   };
   say(`bank at ${bankUrl}, mail sink at ${env.SMTP_URL}`);
 
@@ -89,7 +91,7 @@ async function main(options: Options): Promise<void> {
   const args = [
     'start',
     '--port',
-    String(options.port),
+    String(await choosePort(options.port)),
     ...(options.pool === undefined ? [] : ['--pool', options.pool]),
   ];
   const cli = join(import.meta.dirname, '../../packages/cli/bin/plimsoll.js');
@@ -137,11 +139,35 @@ async function openDatabase(
   return { url: cluster.primary.url, replicaUrls };
 }
 
+async function choosePort(wanted: number | undefined): Promise<number> {
+  if (wanted !== undefined) return wanted;
+  const probe = createServer().listen(3000, '127.0.0.1');
+  const free = await once(probe, 'listening').then(
+    () => true,
+    () => false,
+  );
+  probe.close();
+  if (!free) say('port 3000 is taken by another program, so the shop takes any free one');
+  return free ? 3000 : 0;
+}
+
 async function prepareData(plan: Plan, url: string): Promise<void> {
   await using database = createDatabase({ url, applicationName: 'shop import' });
   const { applied } = await migrate(database, migrationsOf(plan));
   const report = await importRetail(database);
-  say(`${applied.length} migrations applied; ${JSON.stringify(report)}`);
+  say(`${applied.length} migrations applied`);
+  for (const line of describeImport(report)) say(line);
+}
+
+function describeImport(report: ImportReport): readonly string[] {
+  const number = (value: number): string => value.toLocaleString('en-GB');
+  const { rows, sold, orders, returned, returns, products, customers } = report;
+  const reasons = Object.entries(report.skipped).filter(([, count]) => count > 0);
+  const skipped = reasons.reduce((sum, [, count]) => sum + count, 0);
+  return [
+    `${report.alreadyDone ? 'imported by an earlier start' : 'imported'}: ${number(rows)} rows of a real week = ${number(sold)} lines in ${number(orders)} orders + ${number(returned)} in ${number(returns)} returns + ${number(skipped)} left out`,
+    `left out: ${reasons.map(([reason, count]) => `${count} ${reason}`).join(', ')}; ${number(products)} products, ${number(customers)} customers`,
+  ];
 }
 
 async function measure(
@@ -178,7 +204,7 @@ function readOptions(): Options | undefined {
       fresh: { type: 'boolean' },
       json: { type: 'boolean' },
       pool: { type: 'string' },
-      port: { type: 'string', default: process.env['PORT'] ?? '3000' },
+      port: { type: 'string' },
       duration: { type: 'string', default: '60' },
       help: { type: 'boolean' },
     },
@@ -191,7 +217,7 @@ function readOptions(): Options | undefined {
       problems.push(`--${name} is ${JSON.stringify(text)}; want a number from ${min} to ${max}`);
     return value;
   };
-  const port = number('port', values.port, 0, 65_535);
+  const port = values.port === undefined ? undefined : number('port', values.port, 0, 65_535);
   const durationMs = number('duration', values.duration, 5, 3_600) * 1_000;
   if (values.pool !== undefined) number('pool', values.pool, 1, 1_000);
   if (problems.length > 0) throw new TypeError(problems.join('\n'));
@@ -210,10 +236,16 @@ try {
   if (options === undefined) process.stdout.write(`${help}\n`);
   else await main(options);
 } catch (error) {
-  // A wrong option and an error with a code explain themselves; for the rest the stack helps.
-  const explained = error instanceof TypeError || (error instanceof Error && 'code' in error);
-  process.stderr.write(
-    `npm start: ${error instanceof Error ? (explained ? error.message : error.stack) : String(error)}\n`,
-  );
+  process.stderr.write(`npm start: ${explain(error)}\n`);
   process.exitCode = 1;
+}
+
+/** A wrong option and an error with a code of ours explain themselves; for others the stack helps. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error ? String(error.code) : '';
+  if (code === 'PL_MIGRATION_CHANGED') return `${error.message}\nOr begin anew with  npm start -- --fresh`;
+  return error instanceof TypeError || code.startsWith('PL_') || code.startsWith('ERR_PARSE_ARGS')
+    ? error.message
+    : String(error.stack);
 }

@@ -1,5 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 
 export interface ChildOptions {
   /** For messages. */
@@ -27,9 +27,16 @@ export interface Child extends AsyncDisposable {
   kill(): Promise<void>;
 }
 
+/** The child ended, or was not ready in time; the message has its last words. */
+export class ChildError extends Error {
+  override readonly name = 'ChildError';
+  readonly code = 'PL_CHILD';
+}
+
 /** Starts the child and waits for its first message. Rejects when it ends before, saying how. */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
+  const logStart = options.logFile === undefined ? 0 : statSync(options.logFile).size;
   const child = fork(options.file, options.args ?? [], {
     // Own process group: Ctrl-C reaches only us, and we stop the children in order.
     detached: true,
@@ -43,7 +50,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     child.once('exit', (code, signal) => resolve(code ?? signal ?? 'unknown'));
     child.once('error', (error) => resolve(error.message));
   });
-  const ready = await firstMessage(child, ended, options);
+  const ready = await firstMessage(child, ended, options, logStart);
   const pid = child.pid ?? -1;
   const signal = async (name: NodeJS.Signals): Promise<void> => {
     child.kill(name);
@@ -64,19 +71,30 @@ async function firstMessage(
   child: ChildProcess,
   ended: Promise<number | string>,
   options: ChildOptions,
+  logStart: number,
 ): Promise<unknown> {
   const readyMs = options.readyMs ?? 60_000;
-  const where = options.logFile === undefined ? '' : `; its output is in ${options.logFile}`;
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  const fail = (how: string): void =>
+    reject(new ChildError(`${options.name} ${how}${lastWords(options.logFile, logStart)}`));
   child.once('message', resolve);
-  void ended.then((how) => reject(new Error(`${options.name} ended (${how}) before it was ready${where}`)));
+  void ended.then((how) => fail(`ended (${how}) before it was ready`));
   const timer = setTimeout(() => {
     child.kill('SIGKILL');
-    reject(new Error(`${options.name} was not ready within ${readyMs} ms${where}`));
+    fail(`was not ready within ${readyMs} ms`);
   }, readyMs);
   try {
     return await promise;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What the child wrote for people since it was started: its log lines are JSON, its last words are not. */
+function lastWords(logFile: string | undefined, start: number): string {
+  if (logFile === undefined) return '';
+  const written = readFileSync(logFile).subarray(start).toString('utf8');
+  const words = written.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('{'));
+  const said = words.length === 0 ? '' : `:\n  ${words.slice(-8).join('\n  ')}`;
+  return `${said}\n  (all of its output: ${logFile})`;
 }

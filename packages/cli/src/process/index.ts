@@ -5,5 +5,5 @@
  * even when the parent is killed; Ctrl-C in the terminal reaches the parent only, which stops the children
  * in its order.
  */
-export { startChild, type Child, type ChildOptions } from './child.ts';
+export { ChildError, startChild, type Child, type ChildOptions } from './child.ts';
 export { untilStopped } from './until-stopped.ts';
