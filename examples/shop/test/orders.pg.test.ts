@@ -1,23 +1,15 @@
 import { sql } from 'plimsoll';
 import { untilIdle } from 'plimsoll/testing';
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { isDeclined } from '../bank/ledger.ts';
-import { catalog } from '../modules/catalog/contract.ts';
 import { loyalty } from '../modules/loyalty/contract.ts';
 import { orders } from '../modules/orders/contract.ts';
-import { importRetail } from '../retail/import.ts';
-import { startShop, type RunningShop } from './running-shop.ts';
+import { startFilledShop, type RunningShop } from './running-shop.ts';
 
 let shop: RunningShop;
 
 beforeAll(async () => {
-  shop = await startShop(inject('cluster'));
-  await importRetail(shop.app.database);
-  // Queries read the replica, which has to hear of the import.
-  await vi.waitUntil(
-    async () => (await shop.app.call(catalog.product, { sku: lantern.sku })) !== null,
-    10_000,
-  );
+  shop = await startFilledShop(inject('cluster'));
 });
 afterAll(() => shop[Symbol.asyncDispose]());
 
@@ -141,7 +133,8 @@ test('a bank that hangs holds orders up, no connections, and they go on when it 
   await expect
     .poll(async () => Promise.all(placed.map(({ orderId }) => statusOf(orderId))), { timeout: 10_000 })
     .toEqual(['reserved', 'reserved', 'reserved', 'reserved']);
-  // All four wait for the bank now; this statement ran on a connection of its own.
+  await expect.poll(() => shop.app.taskCounts(), { timeout: 10_000 }).toMatchObject({ running: 4 });
+  // All four wait for the bank now.
   const { open } = await shop.app.database.one<{ open: number }>(sql`
     select count(*)::int as open from pg_stat_activity
     where datname = current_database() and state = 'idle in transaction'`);
@@ -162,30 +155,4 @@ test('a return is refunded once, however often it is asked for', async () => {
   expect(first).toMatchObject({ ok: true, value: { returnId: 'return-1' } });
   await untilIdle(shop.app);
   expect((await shop.ledger()).get('refund-return-1')).toMatchObject({ kind: 'refund', asks: 1 });
-});
-
-test('prices can be changed, and a later order has the new one', async () => {
-  await shop.app.call(catalog.upsertMany, {
-    products: [
-      { sku: 'NEW', description: 'GLASS TEST LANTERN', pence: 100 },
-      { sku: 'NEW', description: 'GLASS TEST LANTERN', pence: 150 },
-    ],
-  });
-  await expect
-    .poll(() => shop.app.call(catalog.search, { text: 'lant gla test' }))
-    .toEqual([{ sku: 'NEW', description: 'GLASS TEST LANTERN', pence: 150 }]);
-  expect((await place(null, [{ sku: 'NEW', quantity: 2 }])).pence).toBe(300);
-  await untilIdle(shop.app);
-});
-
-test('a product page has the product, its stock and its rating; one that is not there has nothing', async () => {
-  const response = await fetch(`${shop.app.url}/products/85123A`);
-  expect(response.status).toBe(200);
-  expect(await response.json()).toMatchObject({
-    sku: '85123A',
-    description: 'WHITE HANGING HEART T-LIGHT HOLDER',
-    rating: { count: 0, average: null },
-    available: expect.any(Number),
-  });
-  expect(await shop.app.call(catalog.page, { sku: 'NOTHING' })).toBeNull();
 });

@@ -2,9 +2,12 @@ import { fileURLToPath } from 'node:url';
 import { startChild, type Child } from '@plimsoll/cli/process';
 import { createTestDatabase } from '@plimsoll/embedded';
 import { createApp, plan, route, type App } from 'plimsoll';
+import { vi } from 'vitest';
 import { z } from 'zod';
 import type { Entry } from '../bank/ledger.ts';
 import { shopModules } from '../modules.ts';
+import { catalog } from '../modules/catalog/contract.ts';
+import { importRetail } from '../retail/import.ts';
 import { routes } from '../routes.ts';
 
 export interface RunningShop extends AsyncDisposable {
@@ -16,6 +19,11 @@ export interface RunningShop extends AsyncDisposable {
   mails(): Promise<ReadonlyMap<string, number>>;
 }
 
+interface Cluster {
+  readonly primaryUrl: string;
+  readonly replicaUrls: readonly string[];
+}
+
 const startServer = (name: string, file: string, env: Readonly<Record<string, string>>): Promise<Child> =>
   startChild({ name, file: fileURLToPath(new URL(file, import.meta.url)), env });
 
@@ -25,11 +33,16 @@ async function getJson<T>(url: string, schema: z.ZodType<T>): Promise<T> {
 
 const messages = z.object({ messages: z.array(z.object({ id: z.string(), count: z.int() })) });
 
+/** The whole shop with the data imported, and its replica knowing of it. */
+export async function startFilledShop(cluster: Cluster): Promise<RunningShop> {
+  const shop = await startShop(cluster);
+  await importRetail(shop.app.database);
+  await vi.waitUntil(async () => (await shop.app.call(catalog.product, { sku: '85123A' })) !== null, 10_000);
+  return shop;
+}
+
 /** The whole shop on a database of its own, with its bank and its mail server as processes; nothing is faked. */
-export async function startShop(cluster: {
-  readonly primaryUrl: string;
-  readonly replicaUrls: readonly string[];
-}): Promise<RunningShop> {
+export async function startShop(cluster: Cluster): Promise<RunningShop> {
   await using starting = new AsyncDisposableStack();
   const database = await createTestDatabase(cluster);
   starting.defer(() => database.drop());

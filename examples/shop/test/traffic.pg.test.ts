@@ -1,19 +1,14 @@
 import { sql } from 'plimsoll';
 import { untilIdle } from 'plimsoll/testing';
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { isDeclined } from '../bank/ledger.ts';
-import { catalog } from '../modules/catalog/contract.ts';
-import { importRetail } from '../retail/import.ts';
 import { createShopScenario } from '../traffic/scenario.ts';
-import { startShop, type RunningShop } from './running-shop.ts';
+import { startFilledShop, type RunningShop } from './running-shop.ts';
 
 let shop: RunningShop;
 
 beforeAll(async () => {
-  shop = await startShop(inject('cluster'));
-  await importRetail(shop.app.database);
-  // Queries read the replica, which has to hear of the import.
-  await vi.waitUntil(async () => (await shop.app.call(catalog.product, { sku: '85123A' })) !== null, 10_000);
+  shop = await startFilledShop(inject('cluster'));
 });
 afterAll(() => shop[Symbol.asyncDispose]());
 

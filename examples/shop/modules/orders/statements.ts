@@ -63,39 +63,37 @@ export async function moveOrder(
   return moved === 1;
 }
 
-interface SummaryRow {
+interface Summary {
   readonly orderId: number;
   readonly status: Status;
-  readonly placedAt: Date;
+  readonly placedAt: string;
   readonly pence: number;
 }
 
-const summaryColumns = sql`id as "orderId", status, placed_at as "placedAt", pence`;
-const withIsoDate = <R extends SummaryRow>(row: R): Omit<R, 'placedAt'> & { readonly placedAt: string } => ({
-  ...row,
-  placedAt: row.placedAt.toISOString(),
-});
-
-export async function readByCustomer(db: Queryable, customerId: number, limit: number) {
-  const rows = await db.query<SummaryRow>(sql`
-    select ${summaryColumns} from orders.orders where customer_id = ${customerId}
-    order by placed_at desc, id desc limit ${limit}`);
-  return rows.map(withIsoDate);
-}
-
-interface OrderRow extends SummaryRow {
+interface Order extends Summary {
   readonly customerId: number | null;
   readonly country: string;
   readonly tracking: string | null;
   readonly lines: PricedLine[];
 }
 
-export async function readById(db: Queryable, orderId: number) {
-  const row = await db.maybeOne<OrderRow>(sql`
+type RowOf<T extends Summary> = Omit<T, 'placedAt'> & { readonly placedAt: Date };
+
+const summaryColumns = sql`id as "orderId", status, placed_at as "placedAt", pence`;
+
+export async function readByCustomer(db: Queryable, customerId: number, limit: number): Promise<Summary[]> {
+  const rows = await db.query<RowOf<Summary>>(sql`
+    select ${summaryColumns} from orders.orders where customer_id = ${customerId}
+    order by placed_at desc, id desc limit ${limit}`);
+  return rows.map((row) => ({ ...row, placedAt: row.placedAt.toISOString() }));
+}
+
+export async function readById(db: Queryable, orderId: number): Promise<Order | null> {
+  const row = await db.maybeOne<RowOf<Order>>(sql`
     select ${summaryColumns}, customer_id as "customerId", country, tracking, (
       select json_agg(json_build_object('sku', sku, 'quantity', quantity, 'pence', pence) order by line)
       from orders.lines where order_id = orders.id
     ) as lines
     from orders.orders where id = ${orderId}`);
-  return row === undefined ? null : withIsoDate(row);
+  return row === undefined ? null : { ...row, placedAt: row.placedAt.toISOString() };
 }

@@ -24,6 +24,8 @@ const accounts = contract('accounts', {
   }),
   note: command({ input: z.object({ text: z.string() }) }),
   byName: query({ input: z.object({ name: z.string() }), output: z.object({ id: z.number() }).nullable() }),
+  fromReplica: query({ input: z.object({}), output: z.boolean() }),
+  decide: command({ input: z.object({}), output: z.boolean() }),
   opened: event({ payload: z.object({ id: z.number(), name: z.string() }), key: (payload) => payload.name }),
 });
 const audit = contract('audit', {
@@ -43,11 +45,14 @@ const accountsModule = module(accounts, {
       enqueue(accounts.note, { text: `welcome ${name}` });
       return row;
     },
+    decide: (_input, { call }) => call(accounts.fromReplica, {}),
     async note({ text }, { tx }) {
       await tx.execute(sql`insert into accounts.note (text) values (${text})`);
     },
   },
   queries: {
+    fromReplica: async (_input, { db }) =>
+      (await db.one<{ replica: boolean }>(sql`select pg_is_in_recovery() as replica`)).replica,
     byName: async ({ name }, { db }) =>
       (await db.maybeOne<{ id: number }>(sql`select id from accounts.account where name = ${name}`)) ?? null,
   },
@@ -110,6 +115,11 @@ describe('an app on a real primary and replica', () => {
     });
     await untilIdle(app);
     expect(await app.database.one(sql`select count(*)::int as events from plimsoll.event`)).toEqual(before);
+  });
+
+  test('a query reads the replica, but under a command the primary: decisions are not made on stale data', async () => {
+    expect(await app.call(accounts.fromReplica, {})).toBe(true);
+    expect(await app.call(accounts.decide, {})).toBe(false);
   });
 
   test('HTTP: the method follows from the operation, failures are problems with the correlation id', async () => {

@@ -23,7 +23,8 @@ export interface DatabaseOptions {
  */
 export interface Database extends Queryable, AsyncDisposable {
   readonly scope: object;
-  readOnly<T>(fn: (db: Queryable) => Promise<T>): Promise<T>;
+  /** `strong` reads the primary, so that everything committed before is seen. Default: a replica, eventual. */
+  readOnly<T>(fn: (db: Queryable) => Promise<T>, options?: { readonly strong?: boolean }): Promise<T>;
   transaction<T>(fn: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** A connection to the primary outside the pools, for what must live as long as a session. */
   session(): Promise<Session>;
@@ -39,22 +40,19 @@ export function createDatabase(options: DatabaseOptions): Database {
   const scope = options.scope ?? identity;
   const shared = { ...options.pool, scope, applicationName: options.applicationName ?? 'plimsoll' };
   const primary = createPool({ ...shared, url: options.url, server: 'primary', readOnly: false });
-  const replicaUrls = options.replicaUrls ?? [];
-  const readers =
-    replicaUrls.length === 0
-      ? [createPool({ ...shared, url: options.url, server: 'primary-reads', readOnly: true })]
-      : replicaUrls.map((url, index) =>
-          createPool({ ...shared, url, server: `replica-${index + 1}`, readOnly: true }),
-        );
+  // Sessions that the server keeps from writing; they open no connection before they are used.
+  const primaryReads = createPool({ ...shared, url: options.url, server: 'primary-reads', readOnly: true });
+  const replicas = (options.replicaUrls ?? []).map((url, index) =>
+    createPool({ ...shared, url, server: `replica-${index + 1}`, readOnly: true }),
+  );
   // The next reader in turn.
   let turn = 0;
   let closing: Promise<void> | undefined;
 
-  function nextReader(): Pool {
-    const reader = readers[turn % readers.length];
+  function reader(strong: boolean): Pool {
+    const replica = strong ? undefined : replicas[turn % replicas.length];
     turn += 1;
-    if (reader === undefined) throw new PlimsollError('PL_DATABASE_UNAVAILABLE', 'no server to read from');
-    return reader;
+    return replica ?? primaryReads;
   }
 
   const on = (pool: Pool): Queryable =>
@@ -71,14 +69,14 @@ export function createDatabase(options: DatabaseOptions): Database {
       }
     });
 
-  const all = [primary, ...readers];
+  const all = [primary, primaryReads, ...replicas];
   const close = (): Promise<void> =>
     (closing ??= Promise.all(all.map((pool) => pool.close())).then(() => undefined));
 
   return {
     ...on(primary),
     scope,
-    readOnly: (fn) => fn(on(nextReader())),
+    readOnly: (fn, { strong = false } = {}) => fn(on(reader(strong))),
     transaction: (fn, transactionOptions) => runTransaction(primary, scope, fn, transactionOptions),
     session: () => openSession({ url: options.url, applicationName: shared.applicationName, scope }),
     pools: () => Object.fromEntries(all.map((pool) => [pool.server, pool.state()])),

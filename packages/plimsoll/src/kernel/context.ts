@@ -24,6 +24,8 @@ export interface RequestContext {
   readonly caller: Caller;
   /** Slot of the causality token: what this client has seen. Shared by all hops of one request. */
   readonly seen: { token?: string };
+  /** Set under a command: its decisions must not rest on a replica that lags, so its queries read the primary. */
+  readonly strong?: boolean;
   /** Operations from the outermost to the running one. */
   readonly path: readonly string[];
 }
@@ -49,6 +51,7 @@ export function createContext(given: Partial<RequestContext> = {}): RequestConte
     ...(given.causationId === undefined ? {} : { causationId: given.causationId }),
     ...(given.deadlineAtMs === undefined ? {} : { deadlineAtMs: given.deadlineAtMs }),
     ...(given.signal === undefined ? {} : { signal: given.signal }),
+    ...(given.strong === undefined ? {} : { strong: given.strong }),
   };
 }
 

@@ -34,8 +34,9 @@ class BaseContext {
   }
   get signal(): AbortSignal {
     if (this.#signal === undefined) {
+      // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
       const leftMs = remainingMs(this.#context);
-      const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs))];
+      const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
       this.#signal = AbortSignal.any([
         ...timeout,
         ...(this.#context.signal === undefined ? [] : [this.#context.signal]),

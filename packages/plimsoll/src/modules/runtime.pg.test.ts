@@ -332,6 +332,28 @@ describe('events and jobs', () => {
     expect(new Set(keys).size).toBe(1);
   });
 
+  test('a delivery that another worker has taken over meanwhile is rolled back here', async () => {
+    let tries = 0;
+    script = {
+      order: (_input: unknown, { emit }: OrderContext) => {
+        emit(shop.ordered, { sku: 'a', at: '' });
+        return { id: 1 };
+      },
+      // The first try finds, just before its commit, that the task was given to somebody else.
+      remember: async () => {
+        tries += 1;
+        if (tries === 1)
+          await app.database.execute(
+            sql`update plimsoll.task set state = 'ready', worker = null where name = 'shop.remember'`,
+          );
+      },
+    };
+    await app.call(shop.order, { sku: 'a' });
+    await expect.poll(() => tries, { timeout: 10_000 }).toBe(2);
+    await untilIdle(app);
+    expect(await app.database.query(sql`select attempt from shop.seen`)).toEqual([{ attempt: 2 }]);
+  });
+
   test('an event delivered a second time has no second effect', async () => {
     script = {
       order: (_input: unknown, { emit }: OrderContext) => {

@@ -67,11 +67,13 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     ownTimeoutMs: number | undefined,
     run: (context: RequestContext) => Promise<T>,
   ): Promise<T> {
-    const context = enterOperation(
+    const entered = enterOperation(
       parent,
       id,
       ownTimeoutMs ?? (parent.deadlineAtMs === undefined ? timeoutMs : undefined),
     );
+    // What a command decides must not rest on a stale replica, so the queries it calls are strong.
+    const context: RequestContext = kind === 'query' ? entered : { ...entered, strong: true };
     const startedMs = systemClock.monotonicMs();
     let outcome: OperationMessage['outcome'] = 'error';
     let failure: unknown;
@@ -142,8 +144,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       `input of ${operation.id}`,
     );
     const handler = module.queries[memberName(operation)];
-    const result = await database.readOnly((db) =>
-      invoke(handler, operation.id, valid, new QueryHandlerContext(handlerOptions(module, context), db)),
+    const result = await database.readOnly(
+      (db) =>
+        invoke(handler, operation.id, valid, new QueryHandlerContext(handlerOptions(module, context), db)),
+      { strong: context.strong === true },
     );
     return validate(operation.output, result, 'PL_OUTPUT_INVALID', `output of ${operation.id}`);
   }
