@@ -37,9 +37,7 @@ test.concurrent('what the primary commits can be read on the replica, and nowher
 });
 
 test.concurrent('both servers have the promised settings and pg_stat_statements', async () => {
-  const cluster = await started(ctx, {
-    settings: { work_mem: '7MB', shared_preload_libraries: 'auto_explain' },
-  });
+  const cluster = shared;
   const names = [
     'fsync',
     'listen_addresses',

@@ -8,6 +8,7 @@ import { guardianOf, nothingLeft, processesOf, query } from '../test/query.ts';
 import { scratch } from '../test/scratch.ts';
 import { startCluster } from './index.ts';
 import { isRunning, identify, readProcess } from './process-table.ts';
+import { serverUser } from './server-user.ts';
 import { until } from './until.ts';
 
 function run(ctx: TestContext, options: ProcessOptions = {}): ClusterProcess {
@@ -92,7 +93,11 @@ test.concurrent('a kept cluster survives kill -9 of its program, and the next st
   const { servers } = await program.started();
   await query(servers[0]!.url, "create table note as select 'committed' as text");
   await program.kill();
+  const log = join(dataDir, 'primary.log');
   await using cluster = await startCluster({ dataDir });
+  const said = readFileSync(log, 'utf8').split('received fast shutdown request');
+  expect(said).toHaveLength(2);
+  expect(said[1]).toMatch(/database system is shut down[^]*starting PostgreSQL/);
   expect(await query(cluster.primary.url, 'select text from note')).toEqual([{ text: 'committed' }]);
   expect(await query(cluster.replicas[0]!.url, 'select text from note')).toEqual([{ text: 'committed' }]);
 });
@@ -126,7 +131,7 @@ test.concurrent('a temporary cluster left by a program and a guardian that were 
 test.concurrent('a postmaster.pid with a dead process id, or that of another program, does not stop a start', async (ctx) => {
   const dataDir = join(scratch(ctx), 'data');
   await (await startCluster({ dataDir, replicas: 0 })).stop();
-  const other = spawn('sleep', ['600']);
+  const other = spawn('sleep', ['600'], { ...serverUser() });
   const dead = spawn('true');
   await once(dead, 'exit');
   ctx.onTestFinished(() => void other.kill());

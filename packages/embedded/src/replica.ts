@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { withClient } from './client.ts';
-import { EmbeddedError, messageOf } from './errors.ts';
+import { EmbeddedError } from './errors.ts';
+import { flushedPosition, joinProblem } from './join.ts';
 import { EmbeddedServer, type ClusterContext, type Server } from './server.ts';
 import { ensureSlot, seedFromPristine, seedFromRunning, slotOf } from './seed.ts';
 import type { Following } from './settings.ts';
@@ -23,12 +24,7 @@ export interface Replica extends Server {
   caughtUp(options?: { readonly timeoutMs?: number }): Promise<void>;
 }
 
-const streamingMs = 15_000;
 const longestDelayMs = 2_147_483_647;
-
-/** What the log of a standby says when its history is not that of the primary, or its log is gone. */
-const hopeless =
-  /database system identifier differs|not in this server's history|has already been removed|ahead of the WAL flush position|is behind recovery timeline|forked off current database system timeline/;
 
 export class EmbeddedReplica extends EmbeddedServer implements Replica {
   /** Changed by `reseed` and `promote` only. */
@@ -151,7 +147,7 @@ export class EmbeddedReplica extends EmbeddedServer implements Replica {
     this.#role = 'standby';
     this.#applyDelayMs = 0;
     await this.launch();
-    const problem = await this.streamingProblem();
+    const problem = await this.joinProblem();
     if (problem !== undefined) throw this.#late('reseed', `it does not stream from ${from.name}: ${problem}`);
   }
 
@@ -174,42 +170,19 @@ export class EmbeddedReplica extends EmbeddedServer implements Replica {
     return ensureSlot(this.#upstream.url, slotOf(this.name));
   }
 
-  /** `undefined` once it streams; else why it does not. */
-  async streamingProblem(): Promise<string | undefined> {
-    const late = new EmbeddedError(
-      'PL_EMBEDDED_TIMEOUT',
-      `it was not streaming after ${streamingMs / 1000} s`,
-    );
-    try {
-      return await withClient(this.url, async (connection) => {
-        const verdict = await until(
-          async () => {
-            const [row] = await connection.rows<{ status: string }>(
-              'select status from pg_stat_wal_receiver',
-            );
-            if (row?.status === 'streaming') return { problem: undefined };
-            const line = this.postmaster
-              .logSinceStart()
-              .split('\n')
-              .find((text) => hopeless.test(text));
-            return line === undefined ? undefined : { problem: line.trim() };
-          },
-          { timeoutMs: streamingMs, late: () => late },
-        );
-        return verdict.problem;
-      });
-    } catch (error) {
-      return messageOf(error);
-    }
+  /** `undefined` once it streams and has caught up; else why it cannot. */
+  joinProblem(): Promise<string | undefined> {
+    return joinProblem({
+      url: this.url,
+      upstreamUrl: this.#upstream.url,
+      log: () => this.postmaster.logSinceStart(),
+    });
   }
 
   async caughtUp(options: { readonly timeoutMs?: number } = {}): Promise<void> {
     const timeoutMs = options.timeoutMs ?? 10_000;
     this.#requireStandby('caughtUp');
-    const [flushed] = await withClient(this.#upstream.url, (connection) =>
-      connection.rows<{ lsn: string }>('select pg_current_wal_flush_lsn() as lsn'),
-    );
-    const wanted = flushed?.lsn ?? '0/0';
+    const wanted = await flushedPosition(this.#upstream.url);
     let seen = '';
     await withClient(this.url, (connection) =>
       until(

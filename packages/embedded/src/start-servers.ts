@@ -59,7 +59,6 @@ export async function startReplicas(
     replicas.map((replica) => slotOf(replica.name)),
   );
   await allSettled(replicas.map((replica) => startReplica(starting, replica)));
-  await allSettled(replicas.map((replica) => replica.caughtUp({ timeoutMs: 60_000 })));
   return replicas;
 }
 
@@ -89,5 +88,5 @@ async function startProblem(replica: EmbeddedReplica, port: number | undefined):
   } catch (error) {
     return messageOf(error);
   }
-  return replica.streamingProblem();
+  return replica.joinProblem();
 }

@@ -14,12 +14,17 @@ const connectionCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
   'EPIPE',
+  'ECONNABORTED',
   'ENOTFOUND',
+  'EAI_AGAIN',
   'ETIMEDOUT',
   'EHOSTUNREACH',
+  'ENETUNREACH',
+  // The socket file of a server that is down.
+  'ENOENT',
 ]);
 const connectionMessages =
-  /connection terminated|connection error|connection ended|client was closed|not queryable/i;
+  /connection terminated|connection error|connection ended|client was closed|not queryable|timeout expired|after calling end on the pool/i;
 
 /** True when the connection is gone: SQLSTATE class 08, 57P01..57P05, or the socket failed. */
 export function isConnectionFailure(error: unknown): boolean {
@@ -31,6 +36,11 @@ export function isConnectionFailure(error: unknown): boolean {
     connectionCodes.has(code) ||
     connectionMessages.test(error.message)
   );
+}
+
+/** True when `pg` knew already that the connection was gone, and so sent nothing. */
+export function wasNeverSent(error: unknown): boolean {
+  return error instanceof Error && /not queryable/i.test(error.message);
 }
 
 /**

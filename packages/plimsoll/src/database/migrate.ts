@@ -40,12 +40,14 @@ export async function readMigrations(source: MigrationSource): Promise<readonly 
       { cause: error },
     );
   }
-  const problems = names.flatMap((name, index) => {
+  let expected = 0;
+  const problems = names.flatMap((name) => {
     const number = fileName.exec(name)?.[1];
     if (number === undefined) return [`${name}: want a name like 001_orders.sql`];
-    return Number(number) === index + 1
+    expected += 1;
+    return Number(number) === expected
       ? []
-      : [`${name}: want number ${String(index + 1).padStart(3, '0')} here`];
+      : [`${name}: want number ${String(expected).padStart(3, '0')} here`];
   });
   if (problems.length > 0) {
     throw new PlimsollError('PL_MIGRATION_INVALID', `${source.component}: ${problems.join('; ')}`, {
@@ -92,13 +94,17 @@ export async function migrate(
   return { applied, present };
 }
 
-/** Any constant will do, as long as all processes agree on it. */
-const lock = sql`select pg_advisory_xact_lock(hashtextextended('plimsoll.migration', 0))`;
+/** A migration, and so the wait for another process that applies one, may take longer than a request may. */
+async function lockOut(tx: Transaction): Promise<void> {
+  await tx.execute(sql`set local statement_timeout = 0`);
+  // Any constant will do, as long as all processes agree on it.
+  await tx.query(sql`select pg_advisory_xact_lock(hashtextextended('plimsoll.migration', 0))`);
+}
 
 function prepare(database: Database): Promise<void> {
   return database.transaction(async (tx) => {
     // `create … if not exists` is not safe against a concurrent create, hence the lock first.
-    await tx.query(lock);
+    await lockOut(tx);
     await tx.execute(sql`create schema if not exists plimsoll`);
     await tx.execute(sql`
       create table if not exists plimsoll.migration (
@@ -109,7 +115,7 @@ function prepare(database: Database): Promise<void> {
 
 function applyOnce(database: Database, component: string, migration: Migration): Promise<boolean> {
   return database.transaction(async (tx) => {
-    await tx.query(lock);
+    await lockOut(tx);
     const known = await tx.maybeOne<{ checksum: string; file: string }>(
       sql`select checksum, file from plimsoll.migration where component = ${component} and number = ${migration.number}`,
     );
@@ -131,8 +137,6 @@ function applyOnce(database: Database, component: string, migration: Migration):
 
 async function applyFile(tx: Transaction, component: string, migration: Migration): Promise<void> {
   try {
-    // A migration may take longer than a request may.
-    await tx.execute(sql`set local statement_timeout = 0`);
     await tx.execute(trustedSql(migration.text));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

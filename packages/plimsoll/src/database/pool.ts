@@ -4,6 +4,7 @@ import { background, poolWaits } from '../kernel/channels.ts';
 import { assertAlive, currentContext, remainingMs } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { translateFailure } from './failures.ts';
+import { parsers } from './parsers.ts';
 
 export interface PoolOptions {
   /** Connections this process may hold to one server, for writes and for reads each. Default 10. */
@@ -51,22 +52,14 @@ export interface CreatePoolOptions extends PoolOptions {
   readonly clock?: Clock;
 }
 
-/** Parsers of the session: int8 becomes a number only when that loses nothing; numeric stays a string. */
-const types: pg.CustomTypesConfig = {
-  getTypeParser(oid, format) {
-    if (oid === pg.types.builtins.INT8 && format !== 'binary') return parseInt8;
-    return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
-  },
-};
-
-function parseInt8(text: string): number {
-  const value = Number(text);
-  if (Number.isSafeInteger(value)) return value;
-  throw new PlimsollError(
-    'PL_INT8_UNSAFE',
-    `int8 value ${text} does not fit a JavaScript number; select it as text (column::text)`,
-    { data: { value: text } },
-  );
+/** Into the URL, because there `pg` looks first: options that the URL already has would win over a setting. */
+function readOnlyUrl(url: string): string {
+  if (!URL.canParse(url)) return url;
+  const parsed = new URL(url);
+  const given = parsed.searchParams.get('options');
+  const readOnly = '-c default_transaction_read_only=on';
+  parsed.searchParams.set('options', given === null ? readOnly : `${given} ${readOnly}`);
+  return parsed.href;
 }
 
 export function createPool(options: CreatePoolOptions): Pool {
@@ -74,7 +67,7 @@ export function createPool(options: CreatePoolOptions): Pool {
   const clock = options.clock ?? systemClock;
   const { server, scope } = options;
   const pool = new pg.Pool({
-    connectionString: options.url,
+    connectionString: options.readOnly ? readOnlyUrl(options.url) : options.url,
     max: settings.max,
     // The wait for a slot and the connect share this bound.
     connectionTimeoutMillis: settings.acquireTimeoutMs,
@@ -83,8 +76,7 @@ export function createPool(options: CreatePoolOptions): Pool {
     idle_in_transaction_session_timeout: settings.idleInTransactionTimeoutMs,
     application_name: options.applicationName,
     keepAlive: true,
-    types,
-    ...(options.readOnly ? { options: '-c default_transaction_read_only=on' } : {}),
+    types: parsers,
   });
   // A terminated idle backend reports here; without a listener the process would die. The pool replaces it.
   pool.on('error', (error) => background.publish({ scope, what: `idle connection to ${server}`, error }));

@@ -1,11 +1,9 @@
 import pg from 'pg';
 import { translateFailure } from './failures.ts';
+import { parsers } from './parsers.ts';
 import { queryable, runStatement, type Queryable } from './statements.ts';
 
-/**
- * One connection of its own, outside every pool: for session advisory locks and LISTEN, which live as long
- * as it does.
- */
+/** One connection of its own, outside every pool: for session advisory locks, which live as long as it does. */
 export interface Session extends Queryable {
   /** Resolves when the connection has ended, whoever ended it. */
   readonly closed: Promise<void>;
@@ -21,6 +19,7 @@ export async function openSession(options: {
     connectionString: options.url,
     application_name: options.applicationName,
     connectionTimeoutMillis: 5_000,
+    types: parsers,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   });

@@ -30,13 +30,28 @@ const identifier = fc.string({ minLength: 1, maxLength: 6 }).filter((name) => !/
 const { tree } = fc.letrec<{ tree: Tree; node: Tree }>((tie) => ({
   tree: fc.oneof({ maxDepth: 4, depthSize: 'small' }, leaf(), tie('node'), joined(tie('tree'))),
   node: fc
-    .tuple(text, fc.array(fc.tuple(fc.oneof(value.map((v) => ({ value: v })), tie('tree')), text), { maxLength: 4 }))
+    .tuple(
+      text,
+      fc.array(
+        fc.tuple(
+          fc.oneof(
+            value.map((v) => ({ value: v })),
+            tie('tree'),
+          ),
+          text,
+        ),
+        { maxLength: 4 },
+      ),
+    )
     .map(([first, rest]) => ({
       fragment: fragmentOf(
         [first, ...rest.map(([, after]) => after)],
         rest.map(([part]) => ('fragment' in part ? part.fragment : part.value)),
       ),
-      pieces: [first, ...rest.flatMap(([part, after]) => [...('fragment' in part ? part.pieces : [part]), after])],
+      pieces: [
+        first,
+        ...rest.flatMap(([part, after]) => [...('fragment' in part ? part.pieces : [part]), after]),
+      ],
     })),
 }));
 
@@ -83,10 +98,13 @@ test('compiling is stable: again, and after being part of something else', () =>
 
 test('no identifier can end its own quotes', () => {
   fc.assert(
-    fc.property(fc.string({ minLength: 1 }).filter((name) => !name.includes('\0')), (name) => {
-      const quoted = sql.id(name).compile().text;
-      expect(quoted.slice(1, -1).replaceAll('""', '')).not.toContain('"');
-      expect(quoted.slice(1, -1).replaceAll('""', '"')).toBe(name);
-    }),
+    fc.property(
+      fc.string({ minLength: 1 }).filter((name) => !name.includes('\0')),
+      (name) => {
+        const quoted = sql.id(name).compile().text;
+        expect(quoted.slice(1, -1).replaceAll('""', '')).not.toContain('"');
+        expect(quoted.slice(1, -1).replaceAll('""', '"')).toBe(name);
+      },
+    ),
   );
 });

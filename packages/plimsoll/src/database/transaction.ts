@@ -1,6 +1,6 @@
 import type pg from 'pg';
-import { PlimsollError } from '../kernel/errors.ts';
-import { isConnectionFailure } from './failures.ts';
+import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
+import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
 import { trustedSql } from './sql.ts';
 import { queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
@@ -42,7 +42,8 @@ export async function runTransaction<T>(
       await runStatement(client, beginStatement, from);
       return client;
     } catch (error) {
-      client.release(true);
+      // A caller who is late or gone is refused before anything is sent; the connection is as good as before.
+      client.release(!isPlimsollError(error, 'PL_DEADLINE') && !isPlimsollError(error, 'PL_ABORTED'));
       throw error;
     }
   }
@@ -80,15 +81,16 @@ export async function runTransaction<T>(
     try {
       tag = (await client.query(commitStatement.compile().text)).command;
     } catch (error) {
-      client.release(true);
-      if (isConnectionFailure(error)) {
+      const lost = isConnectionFailure(error);
+      client.release(lost);
+      if (lost && !wasNeverSent(error)) {
         throw new PlimsollError(
           'PL_COMMIT_UNKNOWN',
           `${pool.server}: the connection broke during COMMIT; the outcome is unknown, look for the effect before trying again`,
           { cause: error },
         );
       }
-      throw error;
+      throw translateFailure(error, pool.server);
     }
     client.release();
     if (tag !== 'COMMIT') {
