@@ -27,6 +27,8 @@ Usage: npm start -- [options]
   --pool <number>       database connections per server (default: the plan's)
   --port <number>       HTTP port of the shop (default 3000, or any free one when that is taken)
   --duration <seconds>  length of the measurement (default 60)
+  --seed <number>       plan the same requests as an earlier run
+  --max-rps <number>    never offer more than this
   --json                the report as JSON on standard output
   --help                this page
 
@@ -44,6 +46,8 @@ interface Options {
   /** Undefined: 3000, or any free one when that is taken. */
   readonly port: number | undefined;
   readonly durationMs: number;
+  readonly seed: number | undefined;
+  readonly maxRps: number | undefined;
   readonly pool: string | undefined;
 }
 
@@ -106,9 +110,15 @@ async function main(options: Options): Promise<void> {
 
   await measure(plan, target, [url, ...replicaUrls], options, stop.signal);
   if (options.exit || stop.signal.aborted) return;
-  say(
-    `still serving; try  curl '${target}/products?text=lantern'   curl ${target}/products/85123A   curl ${target}/-/telemetry`,
-  );
+  say('still serving:');
+  for (const path of [
+    '/products?text=lantern',
+    '/products/85123A',
+    '/customers/17850/orders',
+    '/-/telemetry',
+  ]) {
+    say(`  ${target}${path}`);
+  }
   say('Ctrl-C ends it');
   await Promise.race([stopped, shop.ended]);
   say('draining');
@@ -186,6 +196,8 @@ async function measure(
     objectives: objectivesOf(plan),
     expectedPeakRps: plan.expectedPeak.requestsPerSecond,
     durationMs: options.durationMs,
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+    ...(options.maxRps === undefined ? {} : { maxRps: options.maxRps }),
     sample: await createSampler(target, databaseUrls),
     signal,
     onProgress: (now) => progress.show(renderProgress(now, progress.style)),
@@ -193,7 +205,9 @@ async function measure(
   const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
   const width = Math.min(100, process.stdout.columns ?? 100);
   process.stdout.write(
-    options.json ? `${JSON.stringify(report, null, 2)}\n` : `\n${renderReport(report, { color, width })}\n`,
+    options.json
+      ? `${JSON.stringify(report, null, 2)}\n`
+      : `\n${renderReport(report, { color, width, command: 'npm start --' })}\n`,
   );
 }
 
@@ -206,6 +220,8 @@ function readOptions(): Options | undefined {
       pool: { type: 'string' },
       port: { type: 'string' },
       duration: { type: 'string', default: '60' },
+      seed: { type: 'string' },
+      'max-rps': { type: 'string' },
       help: { type: 'boolean' },
     },
   });
@@ -219,6 +235,9 @@ function readOptions(): Options | undefined {
   };
   const port = values.port === undefined ? undefined : number('port', values.port, 0, 65_535);
   const durationMs = number('duration', values.duration, 5, 3_600) * 1_000;
+  const seed = values.seed === undefined ? undefined : number('seed', values.seed, 0, 2 ** 31);
+  const maxRps =
+    values['max-rps'] === undefined ? undefined : number('max-rps', values['max-rps'], 1, 1_000_000);
   if (values.pool !== undefined) number('pool', values.pool, 1, 1_000);
   if (problems.length > 0) throw new TypeError(problems.join('\n'));
   return {
@@ -227,6 +246,8 @@ function readOptions(): Options | undefined {
     json: values.json === true,
     port,
     durationMs,
+    seed,
+    maxRps,
     pool: values.pool,
   };
 }

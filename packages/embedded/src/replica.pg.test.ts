@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { query } from '../test/query.ts';
 import { readProcess, childrenOf } from './process-table.ts';
+import { sharedMemoryOf } from './shared-memory.ts';
 import { startCluster, type Cluster, type Replica } from './index.ts';
 
 let cluster: Cluster;
@@ -69,12 +71,17 @@ test('pause while a delay is waited out, and resume', async () => {
 });
 
 test('kill ends the postmaster and its children; restart brings the same data back on the same port', async () => {
+  await insert();
+  await replica.caughtUp();
   for (const server of [replica, cluster.primary]) {
     const { pid, url } = server;
     const children = childrenOf(pid);
     expect(children.length).toBeGreaterThan(3);
+    const memory = sharedMemoryOf([{ pid, startedAt: '' }, ...children]);
     await server.kill();
     expect(server.running).toBe(false);
+    if (process.platform === 'linux') expect(memory.files.length).toBeGreaterThan(0);
+    expect(memory.files.filter((file) => existsSync(file))).toEqual([]);
     expect([pid, ...children.map((child) => child.pid)].map(readProcess)).toEqual(
       [pid, ...children].map(() => undefined),
     );

@@ -37,6 +37,7 @@ export type { LoadOptions } from './options.ts';
 export { renderProgress } from './progress.ts';
 export type { Progress } from './progress.ts';
 export { renderReport } from './render-report.ts';
+export type { ReportOptions } from './render-report.ts';
 export type { LoadReport, StepReport } from './report.ts';
 export type { ResourceSample, ResourceUse } from './resources.ts';
 export type { PlannedRequest, Scenario } from './scenario.ts';

@@ -128,5 +128,15 @@ function describe(threshold: ResourceThreshold, from: ObservedStep | undefined, 
     resource === 'pool wait p95' && poolInUse !== undefined && poolMax !== undefined
       ? `; ${poolInUse} of ${poolMax} connections in use`
       : '';
-  return `${movement} (threshold ${format(limit)})${pool}`;
+  const users = resource === 'machine CPU' ? cpuUsers(to.resources) : '';
+  return `${movement} (threshold ${format(limit)})${pool}${users}`;
+}
+
+/** A full machine says little; who fills it says what to do. */
+function cpuUsers({ databaseCores, processCores }: ResourceUse): string {
+  const users = [
+    ...(databaseCores === undefined ? [] : [`the database ${coresText(databaseCores)}`]),
+    ...(processCores === undefined ? [] : [`the app ${coresText(processCores)}`]),
+  ];
+  return users.length === 0 ? '' : `; of it ${users.join(', ')}`;
 }

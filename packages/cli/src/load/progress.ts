@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { durationText, latencyText } from './text.ts';
+import { durationText, latencyText, rateText } from './text.ts';
 
 /** A few times a second while a run goes on. */
 export interface Progress {
@@ -26,7 +26,7 @@ export function renderProgress(
   const bar = '━'.repeat(filled) + '─'.repeat(barWidth - filled);
   const time = `${durationText(elapsedMs)}/${durationText(budgetMs)}`;
   const p95 = phase === 'drain' ? 'draining' : `p95 ${latencyText(progress.p95Ms)}`;
-  const state = `${phase === 'warm-up' ? 'warm-up ' : ''}${progress.rateRps} req/s  ${p95}  ${inFlight} in flight`;
+  const state = `${phase === 'warm-up' ? 'warm-up ' : ''}${rateText(progress.rateRps)} req/s  ${p95}  ${inFlight} in flight`;
   const start = `${bar} ${time}  ${state}  `;
   // The newest verdicts that fit.
   const room = Math.max(0, width - start.length);

@@ -9,14 +9,17 @@ import type { LoadReport, StepReport } from './report.ts';
 import { durationText, latencyText, rateText, shareText, wrap } from './text.ts';
 import { describeReason, verdictLimits } from './verdict.ts';
 
-/**
- * What a person reads at the end of a run. `color` is off unless given: the caller knows about NO_COLOR
- * and whether this is a terminal.
- */
-export function renderReport(
-  report: LoadReport,
-  options: { readonly color?: boolean; readonly width?: number } = {},
-): string {
+export interface ReportOptions {
+  /** Default off: the caller knows about NO_COLOR and whether this is a terminal. */
+  readonly color?: boolean;
+  /** Default 90 columns. */
+  readonly width?: number;
+  /** What the reader would type to measure again. Default `plimsoll load`. */
+  readonly command?: string;
+}
+
+/** What a person reads at the end of a run. */
+export function renderReport(report: LoadReport, options: ReportOptions = {}): string {
   const width = Math.min(100, Math.max(60, options.width ?? 90));
   const paint: Paint = (style, text) =>
     options.color === true ? styleText(style, text, { validateStream: false }) : text;
@@ -26,7 +29,7 @@ export function renderReport(
     shown === undefined ? [] : operationTable(report, shown, paint),
     plotSection(report, width, paint),
     failures(report, width, paint),
-    ending(report, width, paint),
+    ending(report, options.command ?? 'plimsoll load', width, paint),
   ];
   return sections
     .filter((lines) => lines.length > 0)
@@ -48,7 +51,7 @@ function headline(report: LoadReport, width: number, paint: Paint): string[] {
   const upper =
     interval.upperRps === null
       ? 'no failing rate seen'
-      : `${rateText(interval.lowerRps)}..${rateText(interval.upperRps)}`;
+      : `interval ${rateText(interval.lowerRps)}..${rateText(interval.upperRps)}`;
   const held =
     heldRps === 0 ? 'held no rate' : `held ${rateText(heldRps)} req/s${confirmed ? '' : ' (unconfirmed)'}`;
   const style = outcomeStyle[outcome];
@@ -58,7 +61,7 @@ function headline(report: LoadReport, width: number, paint: Paint): string[] {
   const others = own === 0 ? '' : `, ${own} ${own === 1 ? 'operation has its' : 'operations have their'} own`;
   const timeout = latencyText(clientTimeoutMs(objectives));
   return [
-    `${paint(style, paint('bold', `Headroom ${headroomText(report)}`))}  ${held} of an expected peak of ${rateText(expectedPeakRps)} req/s (interval ${upper})`,
+    `${paint(style, paint('bold', `Headroom ${headroomText(report)}`))}  ${held} of an expected peak of ${rateText(expectedPeakRps)} req/s (${upper})`,
     first.replace(outcome, paint(style, outcome)),
     ...rest,
     paint(
@@ -147,7 +150,7 @@ function failures({ steps, interval }: LoadReport, width: number, paint: Paint):
   );
 }
 
-function ending(report: LoadReport, width: number, paint: Paint): string[] {
+function ending(report: LoadReport, command: string, width: number, paint: Paint): string[] {
   const bold = (text: string): string => paint('bold', text);
   const { use, ok } = report.generator;
   const generator =
@@ -165,7 +168,7 @@ function ending(report: LoadReport, width: number, paint: Paint): string[] {
     ...generator,
     ...report.findings.flatMap((finding) => section('Note', finding, width, bold)),
     ...section('Run', run, width, bold),
-    ...section('Next', nextCommand(report), width, bold),
+    ...section('Next', nextCommand(report, command), width, bold),
   ];
 }
 
@@ -178,9 +181,9 @@ function section(title: string, text: string, width: number, bold: (text: string
   );
 }
 
-function nextCommand({ outcome, heldRps, interval, settings, seed }: LoadReport): string {
-  const longer = `plimsoll load --duration ${Math.round((settings.budgetMs * 2) / 1000)}`;
-  const again = `plimsoll load --seed ${seed}   (after a change: the same seed plans the same requests)`;
+function nextCommand({ outcome, heldRps, interval, settings, seed }: LoadReport, command: string): string {
+  const longer = `${command} --duration ${Math.round((settings.budgetMs * 2) / 1000)}`;
+  const again = `${command} --seed ${seed}   (after a change: the same seed plans the same requests)`;
   switch (outcome) {
     case 'found':
       return (interval.upperRps ?? 0) / heldRps > searchDefaults.precision
@@ -189,7 +192,7 @@ function nextCommand({ outcome, heldRps, interval, settings, seed }: LoadReport)
     case 'below-peak':
       return again;
     case 'at-least':
-      return heldRps >= settings.maxRps ? `plimsoll load --max-rps ${settings.maxRps * 2}` : longer;
+      return heldRps >= settings.maxRps ? `${command} --max-rps ${settings.maxRps * 2}` : longer;
     case 'inconclusive-generator':
     case 'inconclusive-noisy':
     case 'aborted':

@@ -8,7 +8,7 @@ import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import type { AnyOperation } from '../modules/contract.ts';
-import { declaredProblem, problemOf, type ProblemDetails } from './problem.ts';
+import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from './problem.ts';
 import type { Route } from './route.ts';
 
 export interface GatewayOptions {
@@ -66,6 +66,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   let server: FastifyInstance | undefined;
   let inFlight = 0;
   let draining = false;
+  // Set while a drain waits for the last request; called by it.
+  let onIdle: (() => void) | undefined;
 
   function arrive(request: FastifyRequest, reply: FastifyReply): void {
     const given = request.headers['x-correlation-id'];
@@ -80,6 +82,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     // `close` comes exactly once, also when the client goes away before the answer.
     reply.raw.once('close', () => {
       if (!internal) inFlight -= 1;
+      if (inFlight === 0) onIdle?.();
       report(request, reply, arrival);
     });
     if (internal) return;
@@ -110,8 +113,20 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   function answer(reply: FastifyReply, problem: ProblemDetails): FastifyReply {
-    if (problem.status === 503) void reply.header('retry-after', '1');
+    if (invitesRetry(problem)) void reply.header('retry-after', '1');
     return reply.code(problem.status).type('application/problem+json').send(JSON.stringify(problem));
+  }
+
+  function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const arrival = arrivals.get(request);
+    if (arrival !== undefined) arrival.error = error;
+    return answer(reply, problemOf(error, arrival?.correlationId ?? ''));
+  }
+
+  /** Always as JSON: left to itself, Fastify sends a string as text. */
+  function succeed(reply: FastifyReply, status: number, output: unknown): FastifyReply {
+    if (output === undefined) return reply.code(status).send();
+    return reply.code(status).type('application/json').send(JSON.stringify(output));
   }
 
   function handle(route: Route): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
@@ -143,18 +158,19 @@ export function createGateway(options: GatewayOptions): Gateway {
               arrival.correlationId,
             ),
           );
-        return reply.code(route.status ?? emptyStatus).send(outcome.value);
+        return succeed(reply, route.status ?? emptyStatus, outcome.value);
       }
-      return reply.code(route.status ?? emptyStatus).send(result);
+      return succeed(reply, route.status ?? emptyStatus, result);
     };
   }
 
   function requestContext(request: FastifyRequest, arrival: Arrival, signal: AbortSignal): RequestContext {
     const given = request.headers['idempotency-key'];
-    const key = typeof given === 'string' && given.length <= 255 ? given : arrival.correlationId;
+    // Never the correlation id: one of those may span several requests, which are not the same work.
+    const key = typeof given === 'string' && given !== '' && given.length <= 255 ? { key: given } : {};
     return createContext({
       correlationId: arrival.correlationId,
-      key,
+      ...key,
       signal,
       deadlineAtMs: arrival.startedMs + settings.requestTimeoutMs,
     });
@@ -166,9 +182,29 @@ export function createGateway(options: GatewayOptions): Gateway {
       bodyLimit: settings.maxBodyBytes,
       // Cuts clients that send their request slowly.
       requestTimeout: settings.requestTimeoutMs,
+      http: {
+        // With a limit for headers above that of the request, as is the default, Node takes each for the other.
+        headersTimeout: settings.requestTimeoutMs,
+        requestTimeout: settings.requestTimeoutMs,
+        // Node looks only every 30 seconds unless told otherwise.
+        connectionsCheckingInterval: Math.min(1_000, settings.requestTimeoutMs),
+      },
       forceCloseConnections: 'idle',
+      // A draining gateway refuses by itself, as a problem.
+      return503OnClosing: false,
       routerOptions: { maxParamLength: 500 },
+      // A path that cannot be read reaches no route and no hook.
+      frameworkErrors(error, request, reply) {
+        try {
+          arrive(request, reply);
+          void refuse(error, request, reply);
+        } catch (refusal) {
+          void refuse(refusal, request, reply);
+        }
+      },
     });
+    // JSON is the only body that is read.
+    app.removeContentTypeParser('text/plain');
     app.addHook('onRequest', (request, reply, done) => {
       try {
         arrive(request, reply);
@@ -177,12 +213,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         done(error as Error);
       }
     });
-    app.setErrorHandler((error, request, reply) => {
-      const arrival = arrivals.get(request);
-      const problem = problemOf(error, arrival?.correlationId ?? '');
-      if (arrival !== undefined) arrival.error = error;
-      return answer(reply, problem);
-    });
+    app.setErrorHandler(refuse);
     app.setNotFoundHandler((request, reply) => {
       const error = new PlimsollError(
         'PL_NOT_FOUND',
@@ -191,8 +222,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       return answer(reply, problemOf(error, arrivals.get(request)?.correlationId ?? ''));
     });
     app.get('/healthz', () => ({ status: 'ok' }));
-    app.get('/readyz', async (_request, reply) => {
-      if (draining) return answer(reply, problemOf(new PlimsollError('PL_DRAINING', 'draining'), ''));
+    app.get('/readyz', async () => {
+      if (draining) throw new PlimsollError('PL_DRAINING', 'the process is shutting down');
       await options.ready();
       return { status: 'ready' };
     });
@@ -200,12 +231,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (telemetry !== undefined) {
       app.get('/-/telemetry', (request, reply) => {
         const { lastMs } = request.query as { lastMs?: string };
-        if (
-          !loopback.has(request.socket.remoteAddress ?? '') ||
-          request.headers['x-forwarded-for'] !== undefined
-        )
-          return reply.callNotFound();
-        return telemetry(Number(lastMs) || 10_000);
+        const { 'x-forwarded-for': forwardedFor, forwarded } = request.headers;
+        const direct = forwardedFor === undefined && forwarded === undefined;
+        if (!direct || !loopback.has(request.socket.remoteAddress ?? '')) return reply.callNotFound();
+        const asked = Number(lastMs);
+        return telemetry(asked > 0 && asked < Infinity ? asked : 10_000);
       });
     }
     for (const route of options.routes) {
@@ -240,14 +270,22 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     async drain() {
       draining = true;
+      const { promise: idle, resolve } = Promise.withResolvers<void>();
+      onIdle = resolve;
+      if (inFlight === 0) resolve();
       const ended = new AbortController();
-      const closing = server?.close().catch(() => undefined);
-      await Promise.race([closing, systemClock.sleep(settings.drainMs, ended.signal)]);
+      // Not waited for: it also waits for connections that never send a request.
+      server?.close().catch(() => undefined);
+      await Promise.race([idle, systemClock.sleep(settings.drainMs, ended.signal)]);
       ended.abort();
+      onIdle = undefined;
     },
     async stop() {
+      const closing = server?.close();
+      // First no new connections, so that none is missed by closing those there are.
+      server?.server.close();
       server?.server.closeAllConnections();
-      await server?.close();
+      await closing;
       server = undefined;
     },
   });

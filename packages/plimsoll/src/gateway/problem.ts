@@ -58,16 +58,25 @@ export function declaredProblem(
   };
 }
 
+/** Whether the answer tells the client to come again: not when the same request might do its work twice. */
+export function invitesRetry({ status, code }: ProblemDetails): boolean {
+  if (status !== 503) return false;
+  return !Object.hasOwn(errorTable, code) || errorTable[code as ErrorCode].retryable;
+}
+
 const byStatus: Readonly<Record<number, ErrorCode>> = {
   413: 'PL_BODY_TOO_LARGE',
   415: 'PL_UNSUPPORTED_MEDIA',
-  503: 'PL_DRAINING',
 };
 
-/** Fastify's own errors: a body that is too large, not JSON, or not readable. */
+/**
+ * Fastify's own refusals: a body that is too large, not JSON, or not readable. Known by their code, because
+ * an error that a handler got from an HTTP client may carry a `statusCode` too.
+ */
 function fromHttp(error: unknown): PlimsollError | undefined {
   if (!(error instanceof Error) || !('statusCode' in error) || typeof error.statusCode !== 'number')
     return undefined;
-  if (error.statusCode >= 500 && error.statusCode !== 503) return undefined;
+  if (!('code' in error) || !String(error.code).startsWith('FST_') || error.statusCode >= 500)
+    return undefined;
   return new PlimsollError(byStatus[error.statusCode] ?? 'PL_BAD_REQUEST', error.message, { cause: error });
 }

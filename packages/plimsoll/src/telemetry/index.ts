@@ -7,7 +7,7 @@
  *
  * Not promised: exact percentiles. Node's HDR histogram keeps two significant digits.
  */
-export { createLogger, logChannels, type Logger } from './logs.ts';
+export { createLogger, logChannels, type Logger, type LoggerOptions } from './logs.ts';
 export { createTelemetry, type Telemetry, type TelemetrySnapshot } from './telemetry.ts';
 export { type Percentiles } from './meter.ts';
 export { type EventLoopWindow } from './event-loop.ts';

@@ -1,11 +1,20 @@
-import { pino, type Logger } from 'pino';
+import { pino, type DestinationStream, type Logger } from 'pino';
 import { background, httpRequests, operations, tasks } from '../kernel/channels.ts';
 
 export type { Logger } from 'pino';
 
+export interface LoggerOptions {
+  readonly name: string;
+  /** Default `info`. */
+  readonly level?: string;
+  /** Where the lines go. Default standard output. */
+  readonly destination?: DestinationStream;
+}
+
 /** One JSON line for each event worth reading; `correlationId` ties the lines of one request together. */
-export function createLogger(options: { readonly name: string; readonly level?: string }): Logger {
-  return pino({ name: options.name, level: options.level ?? 'info', base: { pid: process.pid } });
+export function createLogger({ name, level = 'info', destination }: LoggerOptions): Logger {
+  const settings = { name, level, base: { pid: process.pid } };
+  return destination === undefined ? pino(settings) : pino(settings, destination);
 }
 
 /**
