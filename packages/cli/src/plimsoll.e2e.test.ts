@@ -21,7 +21,7 @@ beforeEach(async () => {
   const scratch = join(import.meta.dirname, '../.plimsoll');
   await mkdir(scratch, { recursive: true });
   folder = await mkdtemp(join(scratch, 'cli-'));
-  await cp(join(import.meta.dirname, 'fixtures/hello'), folder, { recursive: true });
+  await cp(join(import.meta.dirname, '../../../examples/hello'), folder, { recursive: true });
 });
 afterEach(async () => {
   for (const child of children.splice(0)) {

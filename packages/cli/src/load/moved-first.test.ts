@@ -31,6 +31,13 @@ describe('whatMovedFirst', () => {
     expect(moved.resource).toBe('pool wait p95');
   });
 
+  it('says who fills a full machine', () => {
+    const full = { ...calm, machineShare: 1, databaseCores: 1.2, processCores: 0.6 };
+    const { resource, sentence } = whatMovedFirst([{ rateRps: 450, ok: false, resources: full }]);
+    expect(resource).toBe('machine CPU');
+    expect(sentence).toContain('of it the database 1.20 cores, the app 0.60 cores');
+  });
+
   it('says so when nothing crossed, or nothing failed', () => {
     const quiet = whatMovedFirst([{ rateRps: 450, ok: false, resources: calm }]);
     expect(quiet.resource).toBeNull();

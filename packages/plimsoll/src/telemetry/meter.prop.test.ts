@@ -9,9 +9,10 @@ const duration = fc.oneof(
 );
 const durations = fc.array(duration, { minLength: 1, maxLength: 300 });
 
+/** The value at the nearest rank, which HDR histograms round. */
 function exactPercentile(values: readonly number[], percentile: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil((percentile / 100) * sorted.length) - 1)]!;
+  return sorted[Math.max(1, Math.round((percentile / 100) * sorted.length)) - 1]!;
 }
 
 /** Two significant digits, on a grid of microseconds. */

@@ -47,6 +47,13 @@ export interface Telemetry {
 
 const maxQueries = 500;
 const maxRoutes = 1_000;
+const maxTextLength = 2_000;
+
+/** Statements may be megabytes long. A copy, because a slice would keep the whole of it in memory. */
+function beginningOf(text: string): string {
+  if (text.length <= maxTextLength) return text;
+  return Buffer.from(`${text.slice(0, maxTextLength)}…`).toString();
+}
 
 /** Subscribes to the channels of one app and keeps its timers. */
 export function createTelemetry(scope: object): Telemetry {
@@ -86,9 +93,11 @@ export function createTelemetry(scope: object): Telemetry {
         message.durationMs,
       );
     }),
-    own(queries, ({ text, server, durationMs }) =>
-      query.record(`${server} ${text}`, { 'db.query.text': text, server }, durationMs),
-    ),
+    own(queries, (message) => {
+      const { server, durationMs } = message;
+      const text = beginningOf(message.text);
+      query.record(`${server} ${text}`, { 'db.query.text': text, server }, durationMs);
+    }),
     own(poolWaits, ({ server, waitMs }) => {
       wait.record(server, { server }, waitMs);
       recentWait.record(waitMs, performance.now());
