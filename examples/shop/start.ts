@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -139,9 +139,8 @@ async function openDatabase(
         .filter((part) => part.trim() !== ''),
     };
   }
-  if (fresh) await rm(dataDir, { recursive: true, force: true });
   say('starting PostgreSQL 18, a primary and a replica');
-  const cluster = servers.use(await startCluster({ replicas: 1, dataDir, log: say }));
+  const cluster = servers.use(await startCluster({ replicas: 1, dataDir, fresh, log: say }));
   const replicaUrls = cluster.replicas.map((replica) => replica.url);
   say(
     `primary on port ${cluster.primary.port}, replica on port ${cluster.replicas[0]?.port}, data ${cluster.fresh ? 'made' : 'kept from an earlier start'}`,

@@ -10,7 +10,7 @@ import { checkOptions, type ClusterOptions } from './options.ts';
 import { choosePlace, clusterMark, type Place } from './places.ts';
 import { locateNative } from './platform.ts';
 import { requirePort } from './ports.ts';
-import { removeCluster } from './remove-cluster.ts';
+import { removeCluster, removeData } from './remove-cluster.ts';
 import type { EmbeddedReplica, Replica } from './replica.ts';
 import { EmbeddedServer, type ClusterContext, type Server } from './server.ts';
 import { serverUser } from './server-user.ts';
@@ -67,6 +67,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     lock.addGuardian(guardian.identity);
     if ((await stopAllUnder(place.path, 'fast')) > 0)
       log(`stopped PostgreSQL servers in ${place.path} that an earlier run had left`);
+    if (options.fresh === true) await removeData(place.path);
     if (options.port !== undefined) await requirePort(options.port);
     const pristine = await initialisePrimary({
       directory: place.path,

@@ -149,3 +149,15 @@ test.concurrent('a directory with the files of others is refused and left alone'
   );
   expect(readdirSync(dataDir).toSorted()).toEqual(['PG_VERSION', 'thesis.txt']);
 });
+
+test.concurrent('`fresh` throws the kept data away', async (ctx) => {
+  const dataDir = join(scratch(ctx), 'data');
+  await during(ctx, { dataDir }, ({ primary }) =>
+    query(primary.url, 'create table note (text text)').then(() => undefined),
+  );
+  await during(ctx, { dataDir, fresh: true }, async ({ primary, replicas, fresh }) => {
+    expect(fresh).toBe(true);
+    for (const { url } of [primary, ...replicas])
+      expect(await query(url, "select 1 from pg_class where relname = 'note'")).toEqual([]);
+  });
+});

@@ -6,6 +6,8 @@ export interface ClusterOptions {
   readonly replicas?: number;
   /** Kept between runs. Default: a temporary directory, removed when the cluster stops. */
   readonly dataDir?: string;
+  /** Throw away what `dataDir` holds and begin with an empty database. Default false. */
+  readonly fresh?: boolean;
   /** Of the primary. Default: the one of the last run when it is free, else any free port. */
   readonly port?: number;
   /** For `postgresql.conf` of all servers. */

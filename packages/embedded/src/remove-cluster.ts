@@ -19,3 +19,9 @@ export async function removeCluster(path: string): Promise<void> {
     if (name !== clusterMark && name !== 'lock') await removeTree(join(path, name));
   await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
 }
+
+/** Removes the data of all servers and what belongs to it; the lock, the mark and the guardian's log stay. */
+export async function removeData(path: string): Promise<void> {
+  for (const name of readdirSync(path))
+    if (/^(primary|replica-\d+|state\.json|password)(\.|$)/.test(name)) await removeTree(join(path, name));
+}

@@ -210,7 +210,7 @@ describe('transactions', () => {
         throw new Error('no');
       }),
     ).rejects.toThrow('no');
-    await expect(leaked.execute(insert('late'))).rejects.toMatchObject({ code: 'PL_TRANSACTION_ENDED' });
+    await expect(leaked!.execute(insert('late'))).rejects.toMatchObject({ code: 'PL_TRANSACTION_ENDED' });
     expect(await names()).toEqual(['ada']);
   });
 

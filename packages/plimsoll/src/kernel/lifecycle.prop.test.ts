@@ -92,7 +92,7 @@ function perform(lifecycle: Lifecycle, call: string): Promise<void> {
   if (call === 'start') return lifecycle.start();
   if (call === 'drain') return lifecycle.drain();
   if (call === 'stop') return lifecycle.stop();
-  return lifecycle[Symbol.asyncDispose]();
+  return Promise.resolve(lifecycle[Symbol.asyncDispose]());
 }
 
 async function microtasks(count: number): Promise<void> {
