@@ -40,7 +40,10 @@ const good = block('if (add(1, 2) === 3) {\n  done();\n}', 'src/add.test.ts#add'
 
 function violationsOf(files: Readonly<Record<string, string>>): readonly string[] {
   using tree = temporaryFolder();
-  writeTree(tree.path, new Map(Object.entries({ 'src/add.test.ts': testFile, 'docs/patterns/good.md': good, ...files })));
+  writeTree(
+    tree.path,
+    new Map(Object.entries({ 'src/add.test.ts': testFile, 'docs/patterns/good.md': good, ...files })),
+  );
   return checkRegions(tree.path).violations;
 }
 
@@ -59,17 +62,37 @@ test.each<[string, string, string[]]>([
     block('if (add(1, 2) === 3) {\n    done();\n}', 'src/add.test.ts#add'),
     [':4: differs from region add of src/add.test.ts; run with --write'],
   ],
-  ['a TypeScript block without region', block('add(1, 2);'), [':3: no region comment before the TypeScript block']],
+  [
+    'a TypeScript block without region',
+    block('add(1, 2);'),
+    [':3: no region comment before the TypeScript block'],
+  ],
   [
     'a comment that is not right before its block',
     block('add(3, 4);', 'src/add.test.ts#second').replace('-->\n', '-->\n\n'),
     [':3: no code block follows the region comment', ':5: no region comment before the TypeScript block'],
   ],
-  ['a region that does not exist', block('x', 'src/add.test.ts#gone'), [':4: src/add.test.ts has no region gone']],
+  [
+    'a region that does not exist',
+    block('x', 'src/add.test.ts#gone'),
+    [':4: src/add.test.ts has no region gone'],
+  ],
   ['a file that does not exist', block('x', 'src/gone.test.ts#add'), [':4: there is no src/gone.test.ts']],
-  ['a file that is not run as a test', block('x', 'src/add.ts#add'), [':4: src/add.ts is not a test']],
-  ['a region that is empty', block('', 'src/add.test.ts#empty'), [':4: region empty of src/add.test.ts is empty']],
-  ['a region that is there twice', block('add(1);', 'src/add.test.ts#twice'), [':4: src/add.test.ts has 2 regions twice']],
+  [
+    'a file that is not run as a test',
+    block('x', 'src/add.ts#add'),
+    [':4: src/add.ts is neither a test nor an example'],
+  ],
+  [
+    'a region that is empty',
+    block('', 'src/add.test.ts#empty'),
+    [':4: region empty of src/add.test.ts is empty'],
+  ],
+  [
+    'a region that is there twice',
+    block('add(1);', 'src/add.test.ts#twice'),
+    [':4: src/add.test.ts has 2 regions twice'],
+  ],
   [
     'a region without an end',
     block('add(5);', 'src/add.test.ts#open'),
@@ -78,7 +101,10 @@ test.each<[string, string, string[]]>([
   [
     'two violations in one page',
     `${block('x')}${block('y', 'src/add.test.ts#second')}`,
-    [':3: no region comment before the TypeScript block', ':11: differs from region second of src/add.test.ts; run with --write'],
+    [
+      ':3: no region comment before the TypeScript block',
+      ':11: differs from region second of src/add.test.ts; run with --write',
+    ],
   ],
 ])('%s is a violation', (_what, page, expected) => {
   expect(violationsOf({ 'docs/patterns/planted.md': page })).toEqual(
@@ -102,7 +128,13 @@ test('a fence inside a longer fence is text', () => {
 test('--write brings the blocks up to date, and only those', () => {
   using tree = temporaryFolder();
   const stale = `# Title\n\n${block('old();\nolder();', 'src/add.test.ts#second')}${block('old();', 'src/add.test.ts#add')}${block('npm start', undefined, 'sh')}`;
-  writeTree(tree.path, new Map([['src/add.test.ts', testFile], ['docs/patterns/stale.md', stale]]));
+  writeTree(
+    tree.path,
+    new Map([
+      ['src/add.test.ts', testFile],
+      ['docs/patterns/stale.md', stale],
+    ]),
+  );
   writeRegions(tree.path);
   expect(checkRegions(tree.path)).toEqual({ violations: [], read: '1 pages and 2 regions read' });
   expect(readFileSync(path.join(tree.path, 'docs/patterns/stale.md'), 'utf8')).toBe(
@@ -112,5 +144,7 @@ test('--write brings the blocks up to date, and only those', () => {
 
 test('a tree without a region is a violation', () => {
   using tree = temporaryFolder();
-  expect(checkRegions(tree.path).violations).toEqual(['no code block with a region was found in docs to check']);
+  expect(checkRegions(tree.path).violations).toEqual([
+    'no code block with a region was found in docs to check',
+  ]);
 });

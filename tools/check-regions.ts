@@ -1,5 +1,5 @@
 /**
- * Checks that every code block of the docs is a region of an executed test:
+ * Checks that every code block of the docs is a region of an executed test or example:
  * `node tools/check-regions.ts [--write] [root]`. With `--write` it brings the blocks up to date first.
  *
  * A page says `<!-- region: packages/a/src/b.test.ts#name -->` on the line before the block, the test says
@@ -17,6 +17,7 @@ const pagesFolder = 'docs';
 const strictFolder = 'docs/patterns/';
 
 const regionComment = /^<!-- region: (?<file>\S+)#(?<name>\S+) -->$/;
+const executed = /^examples\/.+\.ts$|\.test\.ts$/;
 const fence = /^(?<ticks>`{3,})(?<language>\w*)/;
 
 interface Block {
@@ -48,7 +49,7 @@ function findBlocks(lines: readonly string[]): { blocks: Block[]; strayComments:
 
 /** The lines of a region without their common indentation; a string says what is wrong. */
 export function readRegion(root: string, file: string, name: string): readonly string[] | string {
-  if (!/\.test\.ts$/.test(file)) return `${file} is not a test`;
+  if (!executed.test(file)) return `${file} is neither a test nor an example`;
   if (!existsSync(path.join(root, file))) return `there is no ${file}`;
   const lines = readFileSync(path.join(root, file), 'utf8').split(/\r?\n/);
   const starts = lines.flatMap((line, at) => (line.trim() === `// #region ${name}` ? [at] : []));
@@ -57,7 +58,8 @@ export function readRegion(root: string, file: string, name: string): readonly s
   if (starts.length > 1) return `${file} has ${starts.length} regions ${name}`;
   const length = lines.slice(start + 1).findIndex((line) => /^\s*\/\/ #(end)?region\b/.test(line));
   const end = start + 1 + length;
-  if (length === -1 || !lines[end]?.includes('#endregion')) return `region ${name} of ${file} has no end of its own`;
+  if (length === -1 || !lines[end]?.includes('#endregion'))
+    return `region ${name} of ${file} has no end of its own`;
   const content = lines.slice(start + 1, end).map((line) => line.trimEnd());
   const indents = content.filter((line) => line !== '').map((line) => /^ */.exec(line)?.[0].length ?? 0);
   if (indents.length === 0) return `region ${name} of ${file} is empty`;

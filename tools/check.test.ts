@@ -7,7 +7,14 @@ const check = (...args: readonly string[]): ReturnType<typeof runProgram> =>
 test('--help names every step without running one', async () => {
   const { ok, output } = await check('--help');
   expect(ok).toBe(true);
-  expect(output.match(/^ {2}\w+/gm)).toEqual(['  format', '  lint', '  types', '  boundaries', '  exports']);
+  expect(output.match(/^ {2}\w+/gm)).toEqual([
+    '  format',
+    '  lint',
+    '  types',
+    '  boundaries',
+    '  exports',
+    '  regions',
+  ]);
 });
 
 test('an unknown option is refused', async () => {

@@ -14,6 +14,7 @@ Checks the whole workspace and prints one line for each step, with the full outp
   types       tsc on sources, tests and tools
   boundaries  which file may import which (tools/boundary-rules.ts)
   exports     folders, subpath exports and docs pages are the same set
+  regions     code blocks of the docs are regions of executed tests; repair with \`node tools/check-regions.ts --write\`
 Exits with 1 when a step failed.`;
 
 const run =
@@ -27,6 +28,7 @@ const steps: readonly Step[] = [
   { name: 'types', run: run('tsc', '-p', 'tsconfig.json') },
   { name: 'boundaries', run: run(process.execPath, 'tools/check-boundaries.ts'), summary: /.+ read/ },
   { name: 'exports', run: run(process.execPath, 'tools/check-exports.ts'), summary: /.+ read/ },
+  { name: 'regions', run: run(process.execPath, 'tools/check-regions.ts'), summary: /.+ read/ },
 ];
 
 const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' } } });

@@ -381,8 +381,42 @@ describe('readOnly', () => {
         stop();
       }
       expect(servers.slice(0, 4)).toEqual(['replica-1', 'replica-2', 'replica-1', 'replica-2']);
-      expect(Object.keys(database.pools())).toEqual(['primary', 'replica-1', 'replica-2']);
+      expect(Object.keys(database.pools())).toEqual(['primary', 'primary-reads', 'replica-1', 'replica-2']);
       await database.ping();
+    },
+  );
+
+  test.skipIf(inject('cluster').replicaUrls.length === 0)(
+    'a strong read goes to the primary, sees the last commit at once, and takes no replica its turn (skipped without a replica)',
+    async () => {
+      const [replicaUrl = ''] = server.replicaUrls;
+      const database = open({ replicaUrls: [replicaUrl, replicaUrl] });
+      const servers: string[] = [];
+      const stop = queries.subscribe(
+        (message) => message.scope === database.scope && servers.push(message.server),
+      );
+      const strong = { strong: true };
+      try {
+        for (let turn = 0; turn < 4; turn += 1) {
+          await database.execute(insert(`n${turn}`));
+          const count = sql`select count(*) as n, pg_is_in_recovery() as replica from account`;
+          expect(await database.readOnly((db) => db.one(count), strong)).toEqual({
+            n: turn + 1,
+            replica: false,
+          });
+          await database.readOnly((db) => db.one(recovery));
+        }
+      } finally {
+        stop();
+      }
+      expect(servers.filter((name) => name.startsWith('replica'))).toEqual([
+        'replica-1',
+        'replica-2',
+        'replica-1',
+        'replica-2',
+      ]);
+      const write = database.readOnly((db) => db.execute(insert('ada')), strong);
+      expect(sqlState(await write.catch((error: unknown) => error))).toBe('25006');
     },
   );
 

@@ -50,7 +50,8 @@ export function createDatabase(options: DatabaseOptions): Database {
   let closing: Promise<void> | undefined;
 
   function reader(strong: boolean): Pool {
-    const replica = strong ? undefined : replicas[turn % replicas.length];
+    if (strong) return primaryReads;
+    const replica = replicas[turn % replicas.length];
     turn += 1;
     return replica ?? primaryReads;
   }

@@ -91,7 +91,9 @@ async function problemIn(response: Response): Promise<ProblemDetails> {
 }
 
 /** A connection that says exactly what it is told. */
-async function dial(gateway: Gateway): Promise<{ socket: Socket; heard: () => string; ended: Promise<unknown> }> {
+async function dial(
+  gateway: Gateway,
+): Promise<{ socket: Socket; heard: () => string; ended: Promise<unknown> }> {
   const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
   sockets.push(socket);
   let heard = '';
@@ -120,14 +122,19 @@ function gate(): { call: Call; open: () => void; entered: RequestContext[] } {
   };
 }
 
-function getOver(agent: Agent, url: string): Promise<{ status: number; body: string; headers: IncomingMessage['headers'] }> {
+function getOver(
+  agent: Agent,
+  url: string,
+): Promise<{ status: number; body: string; headers: IncomingMessage['headers'] }> {
   return new Promise((resolve, reject) => {
     const outgoing = httpRequest(url, { agent }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         body += chunk;
       });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }));
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, body, headers: response.headers }),
+      );
     });
     outgoing.on('error', reject);
     outgoing.end();
@@ -139,9 +146,18 @@ describe('routes', () => {
     const gateway = await start(echo);
     expect((await fetch(`${gateway.url}/echo?a=1`)).status).toBe(200);
     expect((await post(`${gateway.url}/keep`, {})).status).toBe(200);
-    for (const [method, path] of [['POST', '/echo'], ['GET', '/keep'], ['DELETE', '/keep'], ['PUT', '/keep']] as const) {
+    for (const [method, path] of [
+      ['POST', '/echo'],
+      ['GET', '/keep'],
+      ['DELETE', '/keep'],
+      ['PUT', '/keep'],
+    ] as const) {
       const problem = await problemIn(await fetch(`${gateway.url}${path}`, { method }));
-      expect(problem).toMatchObject({ status: 404, code: 'PL_NOT_FOUND', detail: `${method} ${path}: no such route` });
+      expect(problem).toMatchObject({
+        status: 404,
+        code: 'PL_NOT_FOUND',
+        detail: `${method} ${path}: no such route`,
+      });
     }
   });
 
@@ -191,7 +207,11 @@ describe('routes', () => {
 
   test('a declared error is a problem with its own status, name and data; 422 unless the route says', async () => {
     const gateway = await start((operation) =>
-      Promise.resolve({ ok: false, error: operation === orders.place ? 'OutOfStock' : 'Refused', data: { left: 2 } }),
+      Promise.resolve({
+        ok: false,
+        error: operation === orders.place ? 'OutOfStock' : 'Refused',
+        data: { left: 2 },
+      }),
     );
     expect(await problemIn(await post(`${gateway.url}/orders`, { sku: 'a' }))).toMatchObject({
       status: 409,
@@ -199,7 +219,10 @@ describe('routes', () => {
       type: 'urn:plimsoll:operation:orders.place:OutOfStock',
       data: { left: 2 },
     });
-    expect(await problemIn(await post(`${gateway.url}/declared`, {}))).toMatchObject({ status: 422, code: 'Refused' });
+    expect(await problemIn(await post(`${gateway.url}/declared`, {}))).toMatchObject({
+      status: 422,
+      code: 'Refused',
+    });
   });
 });
 
@@ -208,7 +231,12 @@ describe('requests that cannot be read', () => {
     ['JSON that is none', '{"a":', 400, 'PL_BAD_REQUEST'],
     ['an empty JSON body', '', 400, 'PL_BAD_REQUEST'],
     ['`__proto__` in JSON', '{"__proto__": {"admin": true}}', 400, 'PL_BAD_REQUEST'],
-    ['`constructor.prototype` in JSON', '{"constructor": {"prototype": {"admin": true}}}', 400, 'PL_BAD_REQUEST'],
+    [
+      '`constructor.prototype` in JSON',
+      '{"constructor": {"prototype": {"admin": true}}}',
+      400,
+      'PL_BAD_REQUEST',
+    ],
     ['a body over the limit', JSON.stringify('x'.repeat(200)), 413, 'PL_BODY_TOO_LARGE'],
   ])('%s is refused', async (_what, body, status, code) => {
     let called = 0;
@@ -222,23 +250,30 @@ describe('requests that cannot be read', () => {
   test('a body over the limit that does not tell its length is refused while it arrives', async () => {
     const gateway = await start(echo, { maxBodyBytes: 100 });
     const { socket, heard } = await dial(gateway);
-    socket.write('POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n');
+    socket.write(
+      'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n',
+    );
     for (let chunk = 0; chunk < 3; chunk += 1) socket.write(`32\r\n${'x'.repeat(50)}\r\n`);
     await expect.poll(heard).toMatch(/^HTTP\/1\.1 413 .*PL_BODY_TOO_LARGE/s);
   });
 
-  test.each(['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/xml'])(
-    'a body of type %s is refused',
-    async (type) => {
-      const gateway = await start(echo);
-      const response = await post(`${gateway.url}/keep`, 'a=1', { 'content-type': type });
-      expect(await problemIn(response)).toMatchObject({ status: 415, code: 'PL_UNSUPPORTED_MEDIA' });
-    },
-  );
+  test.each([
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    'application/xml',
+  ])('a body of type %s is refused', async (type) => {
+    const gateway = await start(echo);
+    const response = await post(`${gateway.url}/keep`, 'a=1', { 'content-type': type });
+    expect(await problemIn(response)).toMatchObject({ status: 415, code: 'PL_UNSUPPORTED_MEDIA' });
+  });
 
   test('a path that cannot be decoded, and one that is too long, are client errors like any other', async () => {
     const gateway = await start(echo);
-    expect(await problemIn(await fetch(`${gateway.url}/echo/%zz`))).toMatchObject({ status: 400, code: 'PL_BAD_REQUEST' });
+    expect(await problemIn(await fetch(`${gateway.url}/echo/%zz`))).toMatchObject({
+      status: 400,
+      code: 'PL_BAD_REQUEST',
+    });
     const long = await problemIn(await fetch(`${gateway.url}/echo/${'x'.repeat(600)}`));
     expect(long.status).toBeGreaterThanOrEqual(400);
     expect(long.status).toBeLessThan(500);
@@ -261,13 +296,28 @@ describe('failures', () => {
 
   test.each<[string, unknown, number, string]>([
     ['an error of pg', pgLike, 500, 'INTERNAL'],
-    ['an error with an HTTP status of its own', Object.assign(new Error(secret), { statusCode: 404 }), 500, 'INTERNAL'],
+    [
+      'an error with an HTTP status of its own',
+      Object.assign(new Error(secret), { statusCode: 404 }),
+      500,
+      'INTERNAL',
+    ],
     ['an error that says 503', Object.assign(new Error(secret), { statusCode: 503 }), 500, 'INTERNAL'],
     ['an error with an odd code', Object.assign(new Error(secret), { code: 'toString' }), 500, 'INTERNAL'],
     ['thrown text', secret, 500, 'INTERNAL'],
     ['nothing', undefined, 500, 'INTERNAL'],
-    ['a server error of ours', new PlimsollError('PL_ROW_COUNT', secret, { data: { secret } }), 500, 'PL_ROW_COUNT'],
-    ['an unreachable database', new PlimsollError('PL_DATABASE_UNAVAILABLE', secret, { cause: pgLike }), 503, 'PL_DATABASE_UNAVAILABLE'],
+    [
+      'a server error of ours',
+      new PlimsollError('PL_ROW_COUNT', secret, { data: { secret } }),
+      500,
+      'PL_ROW_COUNT',
+    ],
+    [
+      'an unreachable database',
+      new PlimsollError('PL_DATABASE_UNAVAILABLE', secret, { cause: pgLike }),
+      503,
+      'PL_DATABASE_UNAVAILABLE',
+    ],
   ])('%s leaks nothing of it', async (_what, thrown, status, code) => {
     // oxlint-disable-next-line typescript/only-throw-error -- handlers may throw anything
     const gateway = await start(async () => Promise.reject(thrown));
@@ -305,18 +355,26 @@ describe('failures', () => {
 });
 
 describe('the context of a request', () => {
-  async function contextOf(headers: Readonly<Record<string, string>>): Promise<RequestContext & { answered: Response }> {
+  async function contextOf(
+    headers: Readonly<Record<string, string>>,
+  ): Promise<RequestContext & { answered: Response }> {
     let context: RequestContext | undefined;
-    const gateway = await start((_operation, input) => {
-      context = currentContext();
-      return Promise.resolve(input);
-    }, { requestTimeoutMs: 5_000 });
+    const gateway = await start(
+      (_operation, input) => {
+        context = currentContext();
+        return Promise.resolve(input);
+      },
+      { requestTimeoutMs: 5_000 },
+    );
     const answered = await post(`${gateway.url}/keep`, {}, headers);
     return { ...context!, answered };
   }
 
   test('has the correlation id and the idempotency key that were sent', async () => {
-    const context = await contextOf({ 'x-correlation-id': 'trace-1.a:b_c', 'idempotency-key': 'pay 7/é'.replace('é', 'e') });
+    const context = await contextOf({
+      'x-correlation-id': 'trace-1.a:b_c',
+      'idempotency-key': 'pay 7/é'.replace('é', 'e'),
+    });
     expect(context).toMatchObject({ correlationId: 'trace-1.a:b_c', key: 'pay 7/e', caller: {} });
     expect(context.answered.headers.get('x-correlation-id')).toBe('trace-1.a:b_c');
     expect(context.signal?.aborted).toBe(false);
@@ -333,7 +391,11 @@ describe('the context of a request', () => {
     },
   );
 
-  test.each([['none', {}], ['an empty one', { 'idempotency-key': '' }], ['one too long', { 'idempotency-key': 'x'.repeat(256) }]])(
+  test.each([
+    ['none', {}],
+    ['an empty one', { 'idempotency-key': '' }],
+    ['one too long', { 'idempotency-key': 'x'.repeat(256) }],
+  ])(
     'with %s as idempotency key, each request has a key of its own, whatever its correlation id',
     async (_what, headers) => {
       const keys = new Set<string>();
@@ -389,12 +451,15 @@ describe('limits', () => {
       'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n',
       'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"a":',
     ];
-    const whole = 'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
-    const clients = await Promise.all([...half, whole, whole].map(async (text) => {
-      const client = await dial(gateway);
-      client.socket.write(text);
-      return client;
-    }));
+    const whole =
+      'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
+    const clients = await Promise.all(
+      [...half, whole, whole].map(async (text) => {
+        const client = await dial(gateway);
+        client.socket.write(text);
+        return client;
+      }),
+    );
     await expect.poll(() => entered.length).toBe(2);
     await expect.poll(() => gateway.inFlight).toBe(4);
     for (const { socket } of clients) socket.destroy();
@@ -405,7 +470,10 @@ describe('limits', () => {
   test('a handler that hangs is answered with 504 at the time limit', async () => {
     const { call, entered } = gate();
     const gateway = await start(call, { requestTimeoutMs: 50 });
-    expect(await problemIn(await fetch(`${gateway.url}/echo`))).toMatchObject({ status: 504, code: 'PL_DEADLINE' });
+    expect(await problemIn(await fetch(`${gateway.url}/echo`))).toMatchObject({
+      status: 504,
+      code: 'PL_DEADLINE',
+    });
     expect(entered).toHaveLength(1);
     await expect.poll(() => gateway.inFlight).toBe(0);
   });
@@ -414,7 +482,9 @@ describe('limits', () => {
     let called = 0;
     const gateway = await start(() => Promise.resolve((called += 1)), { requestTimeoutMs: 100 });
     const { socket, heard, ended } = await dial(gateway);
-    socket.write('POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{');
+    socket.write(
+      'POST /keep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{',
+    );
     await ended;
     expect(heard()).toMatch(/^HTTP\/1\.1 408 /);
     expect(called).toBe(0);
@@ -440,12 +510,21 @@ describe('start, drain and stop', () => {
 
     const draining = gateway.drain();
     await expect.poll(() => gateway.state).toBe('draining');
-    await expect.poll(() => fetch(`${url}/echo`).then(() => 'answered', () => 'refused')).toBe('refused');
+    await expect
+      .poll(() =>
+        fetch(`${url}/echo`).then(
+          () => 'answered',
+          () => 'refused',
+        ),
+      )
+      .toBe('refused');
     late.socket.write('\r\n');
     lateReady.socket.write('\r\n');
     await Promise.all([late.ended, lateReady.ended]);
     expect(late.heard()).toMatch(/^HTTP\/1\.1 503 /);
-    expect(late.heard()).toMatch(/content-type: application\/problem\+json.*x-correlation-id: late-1|x-correlation-id: late-1.*application\/problem\+json/is);
+    expect(late.heard()).toMatch(
+      /content-type: application\/problem\+json.*x-correlation-id: late-1|x-correlation-id: late-1.*application\/problem\+json/is,
+    );
     expect(late.heard()).toMatch(/"code":"PL_DRAINING".*"correlationId":"late-1"/);
     expect(lateReady.heard()).toMatch(/^HTTP\/1\.1 503 .*"code":"PL_DRAINING"/s);
     expect(entered).toHaveLength(1);
@@ -553,7 +632,10 @@ describe('what watches the process', () => {
   test('/healthz says that it lives, /readyz that it can serve', async () => {
     let ready = true;
     const gateway = await start(echo, {
-      ready: () => (ready ? Promise.resolve() : Promise.reject(new PlimsollError('PL_DATABASE_UNAVAILABLE', 'host 10.0.0.7'))),
+      ready: () =>
+        ready
+          ? Promise.resolve()
+          : Promise.reject(new PlimsollError('PL_DATABASE_UNAVAILABLE', 'host 10.0.0.7')),
     });
     expect(await (await fetch(`${gateway.url}/healthz`)).json()).toEqual({ status: 'ok' });
     expect(await (await fetch(`${gateway.url}/readyz`)).json()).toEqual({ status: 'ready' });
@@ -574,10 +656,19 @@ describe('what watches the process', () => {
     expect(await (await fetch(`${gateway.url}/-/telemetry`)).json()).toEqual({ lastMs: 10_000 });
     expect(await (await fetch(`${gateway.url}/-/telemetry?lastMs=500`)).json()).toEqual({ lastMs: 500 });
     for (const nonsense of ['abc', '-5', '', 'Infinity'])
-      expect(await (await fetch(`${gateway.url}/-/telemetry?lastMs=${nonsense}`)).json()).toEqual({ lastMs: 10_000 });
+      expect(await (await fetch(`${gateway.url}/-/telemetry?lastMs=${nonsense}`)).json()).toEqual({
+        lastMs: 10_000,
+      });
     asked.length = 0;
-    for (const headers of [{ 'x-forwarded-for': '127.0.0.1' }, { 'x-forwarded-for': '' }, { forwarded: 'for=203.0.113.9' }])
-      expect(await problemIn(await fetch(`${gateway.url}/-/telemetry`, { headers }))).toMatchObject({ status: 404, code: 'PL_NOT_FOUND' });
+    for (const headers of [
+      { 'x-forwarded-for': '127.0.0.1' },
+      { 'x-forwarded-for': '' },
+      { forwarded: 'for=203.0.113.9' },
+    ])
+      expect(await problemIn(await fetch(`${gateway.url}/-/telemetry`, { headers }))).toMatchObject({
+        status: 404,
+        code: 'PL_NOT_FOUND',
+      });
     expect(asked).toEqual([]);
     const without = await start(echo);
     expect((await fetch(`${without.url}/-/telemetry`)).status).toBe(404);
@@ -593,7 +684,11 @@ test('the channel tells each request once: pattern, status, operation, correlati
     const { call, entered } = gate();
     const gateway = await start(
       (operation, input) =>
-        operation === shapes.keep ? Promise.reject(failure) : operation === orders.byId ? call(operation, input) : echo(operation, input),
+        operation === shapes.keep
+          ? Promise.reject(failure)
+          : operation === orders.byId
+            ? call(operation, input)
+            : echo(operation, input),
       { scope },
     );
     await fetch(`${gateway.url}/echo/secret-id`, { headers: { 'x-correlation-id': 'c-1' } });

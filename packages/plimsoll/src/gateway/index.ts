@@ -1,8 +1,8 @@
 /**
  * `plimsoll/gateway`: HTTP routes from operations.
  *
- * Guarantee: the method follows from the operation (query GET, command POST); every failure is an RFC 9457
- * problem with a stable code and the correlation id; a request that cannot be served in time, in size or in
+ * Guarantee: the method follows from the operation (query GET, command POST); a request that
+ * was read and fails is answered with an RFC 9457 problem with a stable code and the correlation id; a request that cannot be served in time, in size or in
  * number is refused with 504, 413 or 503 and `Retry-After`; a draining gateway finishes what it has begun.
  *
  * Authoritative: the contract. Input is validated by the operation's schema, never by the route.

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { expect, test } from 'vitest';
 import { errorTable, isPlimsollError, PlimsollError, throwIfProblems, type ErrorCode } from './errors.ts';
@@ -23,6 +23,18 @@ test('docs/errors.md lists exactly the codes of the table, with their facts and 
       summary,
     ]),
   );
+});
+
+test('the docs of the patterns name no code that does not exist', () => {
+  const patterns = new URL('../../../../docs/patterns/', import.meta.url);
+  const named = readdirSync(patterns).flatMap((name) => {
+    const text = readFileSync(new URL(name, patterns), 'utf8');
+    return [...text.matchAll(/`(PL_\w+)`/g)].map(([, code = '']) => code);
+  });
+  expect(named).toContain('PL_POOL_TIMEOUT');
+  // Errors of the other packages are theirs.
+  const ours = named.filter((code) => !/^PL_(EMBEDDED|LOAD)_/.test(code));
+  expect(ours.filter((code) => !Object.hasOwn(errorTable, code))).toEqual([]);
 });
 
 test.each(Object.entries(errorTable))(

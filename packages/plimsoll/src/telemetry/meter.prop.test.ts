@@ -17,7 +17,9 @@ function exactPercentile(values: readonly number[], percentile: number): number 
 
 /** Two significant digits, on a grid of microseconds. */
 function expectClose(measured: number, exact: number, what: string): void {
-  expect(Math.abs(measured - exact), `${what}: ${measured} for ${exact}`).toBeLessThanOrEqual(exact * 0.01 + 0.001);
+  expect(Math.abs(measured - exact), `${what}: ${measured} for ${exact}`).toBeLessThanOrEqual(
+    exact * 0.01 + 0.001,
+  );
 }
 
 function expectPercentiles(measured: Percentiles, values: readonly number[]): void {
@@ -56,7 +58,8 @@ describe('keyed durations', () => {
           const kept = [...new Set(ids)].slice(0, maxKeys).map(String);
           const named = snapshot.filter(({ id }) => id !== '(other)');
           expect(named.map(({ id }) => id)).toEqual(kept);
-          for (const { id, count } of named) expect(count).toBe(ids.filter((each) => String(each) === id).length);
+          for (const { id, count } of named)
+            expect(count).toBe(ids.filter((each) => String(each) === id).length);
           const other = snapshot.find(({ id }) => id === '(other)');
           expect(other?.server).toBe(new Set(ids).size > maxKeys ? '(other)' : undefined);
         },
@@ -85,7 +88,8 @@ describe('recent durations', () => {
           const from = Math.floor((nowMs - lastMs) / 1_000) * 1_000;
           const inside = recorded.filter(({ atMs }) => atMs >= from).map(({ ms }) => ms);
           const measured = meter.window(lastMs, nowMs);
-          if (inside.length === 0) expect(measured).toEqual({ count: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, maxMs: 0 });
+          if (inside.length === 0)
+            expect(measured).toEqual({ count: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, maxMs: 0 });
           else expectPercentiles(measured, inside);
         },
       ),

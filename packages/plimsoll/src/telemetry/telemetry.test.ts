@@ -69,7 +69,6 @@ describe('telemetry', () => {
     const scope = {};
     // #region telemetry
     const telemetry = createTelemetry(scope);
-    // … the app that has this scope works …
     // #endregion
     stops.push(() => telemetry.stop());
     request(scope);
@@ -78,10 +77,26 @@ describe('telemetry', () => {
     statement(scope, 'select $1');
     wait(scope, 7);
     task(scope);
+    // #region snapshot
     const snapshot = telemetry.snapshot(10_000);
+    const routes = snapshot['http.server.request.duration'];
+    const { poolWait, eventLoop } = snapshot.recent;
+    // #endregion
+    expect(routes).toHaveLength(2);
+    expect([poolWait, eventLoop]).toEqual([snapshot.recent.poolWait, snapshot.recent.eventLoop]);
     expect(snapshot['http.server.request.duration']).toMatchObject([
-      { 'http.request.method': 'GET', 'http.route': '/orders/:id', 'http.response.status_code': 200, count: 1 },
-      { 'http.request.method': 'GET', 'http.route': '/orders/:id', 'http.response.status_code': 500, count: 1 },
+      {
+        'http.request.method': 'GET',
+        'http.route': '/orders/:id',
+        'http.response.status_code': 200,
+        count: 1,
+      },
+      {
+        'http.request.method': 'GET',
+        'http.route': '/orders/:id',
+        'http.response.status_code': 500,
+        count: 1,
+      },
     ]);
     expect(snapshot['plimsoll.operation.duration']).toMatchObject([
       { operation: 'orders.byId', outcome: 'failed', count: 1 },
@@ -90,7 +105,9 @@ describe('telemetry', () => {
       { 'db.query.text': 'select $1', server: 'primary', count: 1 },
     ]);
     expect(snapshot['db.client.connection.wait_time']).toMatchObject([{ server: 'primary', count: 1 }]);
-    expect(snapshot['plimsoll.task.duration']).toMatchObject([{ task: 'orders.ship', outcome: 'done', count: 1 }]);
+    expect(snapshot['plimsoll.task.duration']).toMatchObject([
+      { task: 'orders.ship', outcome: 'done', count: 1 },
+    ]);
     expect(snapshot['plimsoll.task.lag']).toMatchObject([{ task: 'orders.ship', count: 1 }]);
     expect(snapshot.recent).toMatchObject({ lastMs: 10_000, poolWait: { count: 1 } });
     expect(snapshot.recent.poolWait.maxMs).toBeCloseTo(7, 1);
@@ -199,9 +216,32 @@ describe('logs', () => {
     operation(scope);
     task(scope);
     expect(lines()).toMatchObject([
-      { level: levels.info, msg: 'request', correlationId, method: 'GET', route: '/orders/:id', status: 200, durationMs: 5.12 },
-      { level: levels.debug, msg: 'operation', correlationId, operation: 'orders.byId', outcome: 'ok', durationMs: 4 },
-      { level: levels.info, msg: 'task', correlationId, task: 'orders.ship', outcome: 'done', attempt: 1, lagMs: 20 },
+      {
+        level: levels.info,
+        msg: 'request',
+        correlationId,
+        method: 'GET',
+        route: '/orders/:id',
+        status: 200,
+        durationMs: 5.12,
+      },
+      {
+        level: levels.debug,
+        msg: 'operation',
+        correlationId,
+        operation: 'orders.byId',
+        outcome: 'ok',
+        durationMs: 4,
+      },
+      {
+        level: levels.info,
+        msg: 'task',
+        correlationId,
+        task: 'orders.ship',
+        outcome: 'done',
+        attempt: 1,
+        lagMs: 20,
+      },
     ]);
     for (const line of lines()) expect(line).toMatchObject({ name: 'shop', pid: process.pid });
   });
