@@ -101,7 +101,8 @@ function byLine(one: string, other: string): number {
 }
 
 function listPages(root: string): string[] {
-  return listFiles(root, pagesFolder).filter((file) => file.endsWith('.md'));
+  const readme = existsSync(path.join(root, 'README.md')) ? ['README.md'] : [];
+  return [...readme, ...listFiles(root, pagesFolder).filter((file) => file.endsWith('.md'))];
 }
 
 /** Brings every block up to date with its region, where there is one. */

@@ -35,7 +35,7 @@ afterEach(async () => {
 interface Run {
   readonly child: ChildProcess;
   /** Standard error so far. */
-  said(): string;
+  readonly said: () => string;
   readonly ended: Promise<{ code: number | null; out: string; err: string }>;
 }
 

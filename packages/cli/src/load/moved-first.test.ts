@@ -31,6 +31,14 @@ describe('whatMovedFirst', () => {
     expect(moved.resource).toBe('pool wait p95');
   });
 
+  it('does not blame what was worse while the system still held', () => {
+    const moved = whatMovedFirst([
+      { rateRps: 300, ok: true, resources: { ...calm, poolWaitP95Ms: 27 } },
+      { rateRps: 450, ok: false, resources: { ...calm, poolWaitP95Ms: 18, machineShare: 0.93 } },
+    ]);
+    expect(moved.resource).toBe('machine CPU');
+  });
+
   it('says who fills a full machine', () => {
     const full = { ...calm, machineShare: 1, databaseCores: 1.2, processCores: 0.6 };
     const { resource, sentence } = whatMovedFirst([{ rateRps: 450, ok: false, resources: full }]);

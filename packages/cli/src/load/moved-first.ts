@@ -39,8 +39,8 @@ export const resourceThresholds: readonly ResourceThreshold[] = [
   },
   {
     resource: 'machine CPU',
-    limit: 0.95,
-    reason: 'no idle core is left for anyone, the load generator included',
+    limit: 0.9,
+    reason: 'an average over the step: hardly an idle moment is left for anyone, the generator included',
     measure: (use) => use.machineShare,
     format: percent,
   },
@@ -82,8 +82,8 @@ export interface MovedFirst {
 
 /**
  * Of the resources over their threshold in a failing step, the one that crossed at the lowest rate; at the
- * same rate, the one furthest beyond its threshold. A resource that only flickered while the system held
- * is no candidate.
+ * same rate, the one furthest beyond its threshold. A resource that only flickered while the system held,
+ * or that was as bad at the last holding rate, is no candidate.
  */
 export function whatMovedFirst(
   observed: readonly ObservedStep[],
@@ -97,13 +97,18 @@ export function whatMovedFirst(
 
   const excess = (threshold: ResourceThreshold, step: ObservedStep): number =>
     (threshold.measure(step.resources, step.rateRps) ?? 0) / threshold.limit;
-  const candidates = thresholds.filter((threshold) => failing.some((step) => excess(threshold, step) >= 1));
+  // What did not grow past the last holding rate did not break there.
+  const held = (threshold: ResourceThreshold): number =>
+    lastPassing === undefined ? 0 : excess(threshold, lastPassing);
+  const candidates = thresholds.filter((threshold) =>
+    failing.some((step) => excess(threshold, step) >= Math.max(1, held(threshold))),
+  );
   for (const step of steps) {
     const crossed = candidates
       .filter((threshold) => excess(threshold, step) >= 1)
       .toSorted((left, right) => excess(right, step) - excess(left, step))[0];
     if (crossed === undefined) continue;
-    const blamed = failing.find((candidate) => excess(crossed, candidate) >= 1);
+    const blamed = failing.find((candidate) => excess(crossed, candidate) >= Math.max(1, held(crossed)));
     return { resource: crossed.resource, sentence: describe(crossed, lastPassing, blamed ?? step) };
   }
   const measured = thresholds.filter((threshold) =>

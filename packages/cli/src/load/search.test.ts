@@ -58,7 +58,7 @@ describe('search', () => {
   it('asks the expected peak first, and a failure twice before believing it', () => {
     const run = play(holdsUpTo(120));
     expect(run.history[0]).toMatchObject({ purpose: 'peak', rateRps: 100 });
-    const failing = run.history.filter(({ rateRps }) => rateRps === 150);
+    const failing = run.history.filter(({ rateRps }) => rateRps === 200);
     expect(failing.map(({ purpose }) => purpose)).toEqual(['up', 'repeat']);
   });
 

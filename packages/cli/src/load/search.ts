@@ -4,8 +4,8 @@
  * A rate is decided by attempts: one pass holds; two failures of the same kind (the server's or the
  * generator's) do not. First the expected peak, then up or down by `factor` until both a holding and a
  * failing rate are known, then halving the gap on the logarithmic scale, then one confirmation of the
- * best holding rate. A failed confirmation steps down and confirms again. No step begins that the
- * budget cannot hold, and until a rate is confirmed the time for that is kept back.
+ * best holding rate. A failed confirmation goes back between the rates and confirms again. No step begins
+ * that the budget cannot hold, and until a rate is confirmed the time for that is kept back.
  */
 export interface SearchConfig {
   readonly expectedPeakRps: number;
@@ -58,7 +58,7 @@ export type SearchAction =
   | ({ readonly kind: 'stop' } & Conclusion);
 
 export const searchDefaults = {
-  factor: 1.5,
+  factor: 2,
   precision: 1.08,
   stepDown: 0.93,
   longestConfirmSteps: 2,
@@ -112,13 +112,21 @@ export function nextAction(
     return lower === undefined ? stop() : confirm(lower);
   };
 
+  // Between what holds and what did not; with time for one more step only, what holds.
+  const rateAfterFailedConfirmation = (failedRps: number): number => {
+    const below = roundRate(failedRps * searchDefaults.stepDown);
+    if (lower === undefined) return below;
+    const roomForTwo = remainingMs >= 2 * totalMs(config, failedRps) + config.drainReserveMs;
+    return roomForTwo ? Math.max(lower, Math.min(below, roundRate(Math.sqrt(lower * failedRps)))) : lower;
+  };
+
   if (last === undefined) return step('peak', firstRate(config));
   if (last.purpose === 'confirm') {
     if (last.result === 'pass') return stop();
     if (last.result === 'generator') {
       return rulingAt(history, last.rateRps) === 'generator' ? stop() : confirm(last.rateRps);
     }
-    const down = Math.max(lower ?? 0, roundRate(last.rateRps * searchDefaults.stepDown));
+    const down = rateAfterFailedConfirmation(last.rateRps);
     return down < lowestRate(config) || down >= last.rateRps ? stop() : confirm(down);
   }
   if (rulingAt(history, last.rateRps) === 'open') return explore('repeat', last.rateRps);

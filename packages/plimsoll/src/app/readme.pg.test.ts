@@ -1,5 +1,4 @@
 // What the README shows, executed.
-// #region example
 import { command, contract, createApp, event, module, plan, route, sql } from 'plimsoll';
 import { z } from 'zod';
 
@@ -7,6 +6,7 @@ const orders = contract('orders', {
   place: command({ input: z.object({ sku: z.string() }), output: z.object({ id: z.number() }) }),
   placed: event({ payload: z.object({ id: z.number() }) }),
 });
+// #region example
 const ordersModule = module(orders, {
   owns: { schema: 'orders', migrations: new URL('./readme-migrations/', import.meta.url) },
   commands: {
@@ -24,14 +24,14 @@ const ordersModule = module(orders, {
     }),
   ],
 });
-export const shop = plan({
+// #endregion
+const shop = plan({
   name: 'shop',
   modules: [ordersModule],
   http: { port: 0, routes: [route('/orders', orders.place, { status: 201 })] },
   expectedPeak: { requestsPerSecond: 100 },
   objectives: { default: { p95Ms: 100, errorRate: 0.001 } },
 });
-// #endregion
 import { createTestDatabase } from '@plimsoll/embedded';
 import { expect, inject, test } from 'vitest';
 import { untilIdle } from 'plimsoll/testing';

@@ -34,6 +34,8 @@ export async function runTransaction<T>(
   const from = { server: pool.server, scope };
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
+  // Statements run one after the other on the one connection; `pg` no longer queues them for us.
+  let last: Promise<unknown> = Promise.resolve();
   let ended = false;
 
   async function begin(): Promise<pg.PoolClient> {
@@ -55,8 +57,10 @@ export async function runTransaction<T>(
         'the transaction has ended; await every statement inside the function that was given the transaction',
       );
     }
-    beginning ??= begin();
-    return runStatement(await beginning, statement, from);
+    const begun = (beginning ??= begin());
+    const turn = last.then(async () => runStatement(await begun, statement, from));
+    last = turn.catch(() => undefined);
+    return turn;
   }
 
   const tx: Transaction = Object.defineProperty(queryable(run), 'begun', {
@@ -67,11 +71,13 @@ export async function runTransaction<T>(
     const result = await fn(tx);
     await options.beforeCommit?.(tx);
     ended = true;
+    await last;
     if (beginning !== undefined) await commit(await beginning);
     return result;
   } catch (error) {
     const failedInCommit = ended;
     ended = true;
+    await last;
     if (beginning !== undefined && !failedInCommit) await rollback(beginning);
     throw error;
   }
