@@ -1,6 +1,7 @@
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   cpSync,
   existsSync,
   lstatSync,
@@ -8,12 +9,11 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { findPackageJSON } from 'node:module';
 import { expect, test } from 'vitest';
 import { clusterProcess } from '../test/cluster-process.ts';
 import { nothingLeft, query } from '../test/query.ts';
@@ -40,8 +40,29 @@ function installedIn(home: string): string {
     filter: (path) => !lstatSync(path).isSymbolicLink(),
   });
   writeFileSync(join(home, 'package.json'), '{ "type": "module" }');
-  symlinkSync(dirname(dirname(createRequire(import.meta.url).resolve('pg'))), join(home, 'node_modules/pg'));
+  copyWithDependencies('pg', import.meta.url, join(home, 'node_modules'));
   return join(scope, `${process.platform}-${process.arch}`, 'native');
+}
+
+/** A link would lead back into a home that may be closed to the user of the test. */
+function copyWithDependencies(name: string, from: string, into: string): void {
+  if (existsSync(join(into, name))) return;
+  const manifest = findPackageJSON(name, from);
+  if (manifest === undefined) throw new Error(`${name} is not installed`);
+  cpSync(dirname(manifest), join(into, name), { recursive: true });
+  const { dependencies = {} } = JSON.parse(readFileSync(manifest, 'utf8')) as {
+    dependencies?: Record<string, string>;
+  };
+  for (const dependency of Object.keys(dependencies))
+    copyWithDependencies(dependency, pathToFileURL(manifest).href, into);
+}
+
+/** Node itself, where the user can run it. */
+function nodeFor(user: { readonly uid: number; readonly gid: number }, home: string): string {
+  if (firstClosedTo(process.execPath, user) === undefined) return process.execPath;
+  const copy = join(home, 'node');
+  copyFileSync(process.execPath, copy);
+  return copy;
 }
 
 test.concurrent('as root the servers run as an ordinary user', async (ctx) => {
@@ -118,17 +139,18 @@ test.concurrent('missing links and executable bits are repaired in place', async
 
 test.concurrent('an ordinary user starts, keeps and stops clusters of its own', async (ctx) => {
   const user = isRoot() ? { uid: 65_534, gid: 65_534 } : undefined;
-  const closed = [import.meta.dirname, process.execPath]
-    .map((path) => firstClosedTo(path, user))
-    .find(Boolean);
-  if (closed !== undefined)
-    return ctx.skip(`${closed} is closed to other users, so none can run this package from here`);
-  const home = scratch(ctx, 0o755);
+  const [home, installed] = [scratch(ctx, 0o755), scratch(ctx, 0o755)];
   if (user !== undefined) chownSync(home, user.uid, user.gid);
+  // From a private home nobody else can run the package; then from a copy.
+  const closed = user !== undefined && firstClosedTo(import.meta.dirname, user) !== undefined;
+  if (closed) {
+    await prepareBinaries({ directory: installedIn(installed), version: 'test' }, undefined, () => undefined);
+  }
   const dataDir = join(home, 'data');
   for (const options of [{}, { dataDir }, { dataDir }]) {
     const run = clusterProcess({
-      ...(user && { user }),
+      ...(user && { user, node: nodeFor(user, installed) }),
+      ...(closed && { program: join(installed, 'test/cluster-program.ts') }),
       environment: { TMPDIR: home, HOME: home },
       cluster: options,
     });
@@ -156,6 +178,7 @@ test.concurrent('as root: an ordinary user who cannot complete a read-only insta
   const run = clusterProcess({
     program: join(home, 'test/cluster-program.ts'),
     user: { uid: 1, gid: 1 },
+    node: nodeFor({ uid: 1, gid: 1 }, home),
     environment: { TMPDIR: own },
     cluster: { replicas: 0 },
   });

@@ -31,6 +31,8 @@ export interface ProcessOptions {
   /** Another entry than `src/index.ts`. */
   readonly source?: string;
   readonly program?: string;
+  /** Default: the Node that runs this. */
+  readonly node?: string;
 }
 
 /** A program of its own that starts a cluster. */
@@ -40,7 +42,7 @@ export function clusterProcess(options: ProcessOptions = {}): ClusterProcess {
     options.source ?? '../src/index.ts',
     JSON.stringify(options.cluster ?? {}),
   ];
-  const child = spawn(process.execPath, args, {
+  const child = spawn(options.node ?? process.execPath, args, {
     ...options.user,
     cwd: '/',
     env: { PATH: process.env['PATH'] ?? '', ...options.environment },
