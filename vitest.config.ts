@@ -5,7 +5,8 @@ const roots = ['packages/*', 'examples/*', 'tools'];
 const under = (suffix: string): string[] => roots.map((root) => `${root}/**/*${suffix}`);
 const resolve = { conditions: source };
 const ssr = { resolve: { conditions: source, externalConditions: source } };
-const exclude = ['**/node_modules/**', '**/dist/**'];
+// The tests of the template run where `plimsoll new` writes them.
+const exclude = ['**/node_modules/**', '**/dist/**', 'packages/cli/template/**', '**/.plimsoll/**'];
 
 /**
  * `unit` is pure and fast, `prop` states properties and models, `pg` talks to the real PostgreSQL that

@@ -60,6 +60,7 @@ async function checkPackages(): Promise<boolean> {
   using folder = temporaryFolder();
   const at = (name: string): string => path.join(folder.path, name);
   const [tarballFolder, consumer] = [at('tarballs'), at('consumer')];
+  const app = path.join(consumer, 'first-app');
   for (const name of [tarballFolder, consumer]) mkdirSync(name);
 
   const packages = listPackages(root).filter(({ manifest }) => manifest.private !== true);
@@ -100,6 +101,10 @@ async function checkPackages(): Promise<boolean> {
     step('import every subpath', consumer, process.execPath, ['import-all.js']),
     step('compile against every subpath', consumer, 'tsc', compile),
     { name: 'npx plimsoll --help', run: () => askForHelp(consumer) },
+    step('plimsoll new', consumer, 'npx', ['--no-install', 'plimsoll', 'new', 'first-app']),
+    step('npm install in the new app', app, 'npm', [...install.slice(0, 3), ...tarballs]),
+    step('npm test in the new app', app, 'npm', ['test']),
+    step('its types', app, 'npm', ['run', 'types']),
   ]);
   return judged && used;
 }

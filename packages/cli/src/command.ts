@@ -5,8 +5,10 @@ export interface Command {
   readonly options: Readonly<Record<string, CommandOption>>;
   /** Shown at the end of its help. */
   readonly notes?: string;
+  /** The one argument it takes besides options, if any. */
+  readonly argument?: CommandOption & { readonly value: string };
   /** Resolves to the exit code. */
-  readonly run: (values: Values) => Promise<number>;
+  readonly run: (values: Values, argument: string | undefined) => Promise<number>;
 }
 
 export interface CommandOption {

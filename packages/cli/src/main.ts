@@ -2,11 +2,12 @@ import { parseArgs } from 'node:util';
 import { dev } from './commands/dev.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
+import { newApp } from './commands/new.ts';
 import { start } from './commands/start.ts';
 import type { Command } from './command.ts';
 import { describeFailure, UsageError } from './failure.ts';
 
-const commands: Readonly<Record<string, Command>> = { start, dev, migrate, load };
+const commands: Readonly<Record<string, Command>> = { new: newApp, start, dev, migrate, load };
 
 function help(): string {
   const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
@@ -26,11 +27,13 @@ function commandHelp(name: string, command: Command): string {
     ([option, { value, about }]) =>
       `  --${`${option}${value === undefined ? '' : ` ${value}`}`.padEnd(22)}${about}`,
   );
+  const { argument } = command;
   return [
     `plimsoll ${name}: ${command.summary}`,
     '',
-    `Usage: plimsoll ${name} [options]`,
+    `Usage: plimsoll ${name}${argument === undefined ? '' : ` ${argument.value}`} [options]`,
     '',
+    ...(argument === undefined ? [] : [`  ${argument.value.padEnd(24)}${argument.about}`]),
     ...rows,
     `  --${'help'.padEnd(22)}this page`,
     ...(command.notes === undefined ? [] : ['', command.notes]),
@@ -59,14 +62,20 @@ async function main(argv: readonly string[]): Promise<number> {
     ]),
   );
   let values: Readonly<Record<string, string | boolean | undefined>>;
+  let positionals: readonly string[];
   try {
-    ({ values } = parseArgs({ args: rest, options, strict: true, allowPositionals: false }));
+    const allowPositionals = command.argument !== undefined;
+    ({ values, positionals } = parseArgs({ args: rest, options, strict: true, allowPositionals }));
   } catch (error) {
     throw new UsageError(
       `${error instanceof Error ? error.message : String(error)}; see plimsoll ${name} --help`,
     );
   }
-  return command.run(values);
+  if (positionals.length > 1)
+    throw new UsageError(
+      `plimsoll ${name} takes one ${command.argument?.value ?? 'argument'}, not ${positionals.length}: ${positionals.join(' ')}`,
+    );
+  return command.run(values, positionals[0]);
 }
 
 try {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -79,6 +79,52 @@ test('start serves until it is told to stop, drains and exits with 0', async () 
   expect({ code, err }).toEqual({ code: 0, err: expect.stringContaining('stopping: SIGTERM') as string });
 });
 
+test('new writes an app whose test passes, and which runs and answers', { timeout: 60_000 }, async () => {
+  const written = await plimsoll(['new', 'first-app']).ended;
+  expect(written).toMatchObject({ code: 0, err: '' });
+  expect(written.out).toContain('npm run dev');
+  const app = join(folder, 'first-app');
+  expect((await readdir(app)).toSorted()).toEqual([
+    '.gitignore',
+    'README.md',
+    'modules',
+    'package.json',
+    'plimsoll.load.ts',
+    'plimsoll.plan.ts',
+    'tsconfig.json',
+  ]);
+  const tested = spawn(process.execPath, ['--conditions=plimsoll:source', '--test'], {
+    cwd: app,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  children.push(tested);
+  const output = await text(tested.stdout);
+  expect(output).toMatch(/pass 2\b/);
+  expect(output).toMatch(/fail 0\b/);
+
+  const url = await urlOf(plimsoll(['start', '--plan', 'first-app/plimsoll.plan.ts', '--port', '0']));
+  const sent = await fetch(`${url}/notes`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"text":"hello there"}',
+  });
+  expect([sent.status, await sent.json()]).toEqual([201, { id: 1, text: 'hello there' }]);
+  const read = async (): Promise<unknown> => (await fetch(`${url}/notes?limit=5`)).json();
+  await expect.poll(read, { timeout: 10_000 }).toEqual({ notes: [{ id: 1, text: 'hello there' }], words: 2 });
+});
+
+test('new refuses a folder that has something in it, and a name that cannot be one', async () => {
+  await mkdir(join(folder, 'full'));
+  await writeFile(join(folder, 'full/mine.txt'), 'mine');
+  const full = await plimsoll(['new', 'full']).ended;
+  expect(full).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('is not empty (it has mine.txt)') as string,
+  });
+  expect((await plimsoll(['new', 'No Good']).ended).err).toContain('cannot be the name of an app');
+  expect((await plimsoll(['new']).ended).err).toContain('needs a folder');
+});
+
 test('migrate applies once and says so', async () => {
   const first = await plimsoll(['migrate']).ended;
   const second = await plimsoll(['migrate']).ended;
@@ -106,7 +152,7 @@ test.each([
     name: 'unknown command',
     args: ['lod'],
     code: 2,
-    err: 'there is no command "lod"; there are start, dev, migrate, load',
+    err: 'there is no command "lod"; there are new, start, dev, migrate, load',
   },
   { name: 'unknown option', args: ['start', '--prot', '1'], code: 2, err: "Unknown option '--prot'" },
   {

@@ -1,0 +1,67 @@
+export interface Finding {
+  readonly rule: 'n-plus-one' | 'missing-index';
+  /** What is wrong, in one line. */
+  readonly title: string;
+  /** Operations of the app that run the statement; empty when none of them does. */
+  readonly operations: readonly string[];
+  readonly table?: string;
+  readonly statement: string;
+  /** Counts, plan nodes, sizes: one sentence each. */
+  readonly evidence: readonly string[];
+  readonly cost: FindingCost;
+  readonly fix: Fix;
+  readonly gain: Gain;
+  /** Whether `gain` was established, by counts or by the planner; otherwise `unprovedBecause` says why not. */
+  readonly proved: boolean;
+  readonly unprovedBecause?: string;
+  /** Run before and after the fix. */
+  readonly verify: string;
+}
+
+export interface FindingCost {
+  /** Of one execution of the operation (n-plus-one) or one call of the statement (missing-index). */
+  readonly msPerCall: number;
+  readonly callsPerSecond: number;
+  /** Of the time that was spent on statements in the window: seen from the app (n-plus-one) or by the servers (missing-index). */
+  readonly share: number;
+  /** What the fix would save of it, in ms per second of the window; the order of the findings. */
+  readonly savedMsPerSecond: number;
+}
+
+export interface Fix {
+  readonly text: string;
+  /** Exact, to be run as it stands. */
+  readonly sql?: string;
+  /** A pattern to follow; the doctor does not see the source. */
+  readonly code?: string;
+}
+
+export interface Gain {
+  readonly unit: 'statements per execution' | 'planner cost';
+  readonly before: number;
+  /** Null when it could not be established. */
+  readonly after: number | null;
+}
+
+export interface DoctorReport {
+  readonly target: string;
+  readonly windowMs: number;
+  /** Worst first. */
+  readonly findings: readonly Finding[];
+  readonly examined: {
+    readonly operations: number;
+    readonly executions: number;
+    /** Distinct statements that ran on the servers in the window; null when they could not be read. */
+    readonly statements: number | null;
+    readonly databaseMs: number | null;
+  };
+  /** What it could not see, and what to do about that. */
+  readonly blindSpots: readonly string[];
+}
+
+/** Proved findings first, then by what the fix saves. */
+export function ranked(findings: readonly Finding[]): readonly Finding[] {
+  return findings.toSorted(
+    (a, b) => Number(b.proved) - Number(a.proved) || b.cost.savedMsPerSecond - a.cost.savedMsPerSecond,
+  );
+}
