@@ -26,6 +26,7 @@ export {
   type QueryContext,
   type SubscriptionContext,
 } from './modules/module.ts';
+export { type Owns } from './modules/ownership.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
 export {

@@ -544,8 +544,9 @@ describe('the pool', () => {
       database.query(sql`select 1`),
     ]);
     caller.abort();
-    await held.release();
+    // Told at once, while the only connection is still held.
     for (const work of abandoned) await expect(work).rejects.toMatchObject({ code: 'PL_ABORTED' });
+    await held.release();
     expect(await pidOf(database)).toBe(held.pid);
   });
 

@@ -56,12 +56,14 @@ export function createDatabase(options: DatabaseOptions): Database {
     return replica ?? primaryReads;
   }
 
-  const on = (pool: Pool): Queryable =>
-    queryable(async (statement) => {
+  const on = (pool: Pool): Queryable => {
+    const { server, contextWatch } = pool;
+    const target = { server, scope, ...(contextWatch === undefined ? {} : { contextWatch }) };
+    return queryable(async (statement) => {
       const client = await pool.acquire();
       let broken = false;
       try {
-        return await runStatement(client, statement, { server: pool.server, scope });
+        return await runStatement(client, statement, target);
       } catch (error) {
         broken = error instanceof PlimsollError && error.code === 'PL_DATABASE_UNAVAILABLE';
         throw error;
@@ -69,6 +71,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         client.release(broken);
       }
     });
+  };
 
   const all = [primary, primaryReads, ...replicas];
   const close = (): Promise<void> =>

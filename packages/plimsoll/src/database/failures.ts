@@ -81,9 +81,9 @@ export function translateFailure(error: unknown, server: string): unknown {
   return error;
 }
 
-/** The SQLSTATE of a failure, also when it was translated. */
+/** The SQLSTATE of a failure, also when it was translated, or wrapped by a query builder. */
 export function sqlState(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
-  if (error instanceof PlimsollError) return sqlState(error.cause);
-  return (error as PgFailure).code;
+  const { code } = error as PgFailure;
+  return code === undefined || error instanceof PlimsollError ? sqlState(error.cause) : code;
 }

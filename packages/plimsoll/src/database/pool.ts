@@ -1,8 +1,9 @@
 import pg from 'pg';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { background, poolWaits } from '../kernel/channels.ts';
-import { assertAlive, currentContext, remainingMs } from '../kernel/context.ts';
+import { assertAlive, currentContext, endOf, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { createContextWatch, type ContextWatch } from './context-watch.ts';
 import { translateFailure } from './failures.ts';
 import { parsers } from './parsers.ts';
 
@@ -36,6 +37,8 @@ export interface PoolState {
 
 export interface Pool {
   readonly server: string;
+  /** Ends statements with their context. Without it they run on, and what comes after them is refused. */
+  readonly contextWatch?: ContextWatch;
   acquire(): Promise<pg.PoolClient>;
   state(): PoolState;
   close(): Promise<void>;
@@ -66,6 +69,7 @@ export function createPool(options: CreatePoolOptions): Pool {
   const settings = { ...poolDefaults, ...options };
   const clock = options.clock ?? systemClock;
   const { server, scope } = options;
+  const contextWatch = createContextWatch();
   const pool = new pg.Pool({
     connectionString: options.readOnly ? readOnlyUrl(options.url) : options.url,
     max: settings.max,
@@ -96,7 +100,7 @@ export function createPool(options: CreatePoolOptions): Pool {
     const startedMs = clock.monotonicMs();
     let failure: unknown;
     try {
-      return await connectWithin(context === undefined ? Infinity : remainingMs(context, clock));
+      return await (context === undefined ? pool.connect() : connectWithin(context));
     } catch (error) {
       failure = describe(error, clock.monotonicMs() - startedMs);
       throw failure;
@@ -113,29 +117,32 @@ export function createPool(options: CreatePoolOptions): Pool {
     }
   }
 
-  /** The deadline of the request may end the wait before the pool's own limit does; a late connection goes back. */
-  async function connectWithin(limitMs: number): Promise<pg.PoolClient> {
-    const connecting = pool.connect();
-    if (limitMs >= settings.acquireTimeoutMs) return connecting;
-    const { promise: expired, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
+  /** The end of the request may come before the pool's own limit; a late connection goes back. */
+  function connectWithin(context: RequestContext): Promise<pg.PoolClient> {
+    const { promise, resolve, reject } = Promise.withResolvers<pg.PoolClient>();
+    let ended = false;
+    const unwatch = contextWatch.watch(context, () => {
+      ended = true;
+      const why = endOf(context, `waiting for a connection to ${server}`, clock);
       reject(
-        new PlimsollError('PL_DEADLINE', `the deadline passed while waiting for a connection to ${server}`, {
-          data: { server, ...state() },
+        new PlimsollError(why?.code ?? 'PL_DEADLINE', why?.message ?? '', {
+          cause: why?.cause,
+          data: { ...why?.data, server, ...state() },
         }),
       );
-    }, limitMs);
-    try {
-      return await Promise.race([connecting, expired]);
-    } catch (error) {
-      connecting.then(
-        (client) => client.release(),
-        () => undefined,
-      );
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+    });
+    pool.connect().then(
+      (client) => {
+        unwatch?.();
+        if (ended) client.release();
+        else resolve(client);
+      },
+      (error: unknown) => {
+        unwatch?.();
+        reject(error instanceof Error ? error : new Error(String(error)));
+      },
+    );
+    return promise;
   }
 
   function describe(error: unknown, waitedMs: number): unknown {
@@ -151,5 +158,10 @@ export function createPool(options: CreatePoolOptions): Pool {
     return translateFailure(error, server);
   }
 
-  return { server, acquire, state, close: () => pool.end() };
+  async function close(): Promise<void> {
+    await pool.end();
+    contextWatch.close();
+  }
+
+  return { server, contextWatch, acquire, state, close };
 }

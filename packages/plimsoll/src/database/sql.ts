@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { PlimsollError } from '../kernel/errors.ts';
 
 /**
@@ -8,11 +9,15 @@ export class Sql {
   readonly #strings: readonly string[];
   readonly #values: readonly unknown[];
   #compiled: CompiledSql | undefined;
+  /** Text that came with its own `$1…`, so it is a whole statement and never a part of one. */
+  readonly #whole: boolean;
 
   /** @internal Use the `sql` tag. */
-  constructor(strings: readonly string[], values: readonly unknown[]) {
+  constructor(strings: readonly string[], values: readonly unknown[], compiled?: CompiledSql) {
     this.#strings = strings;
     this.#values = values;
+    this.#compiled = compiled;
+    this.#whole = compiled !== undefined;
   }
 
   /** Text with `$1…` placeholders and the values for them. */
@@ -25,6 +30,12 @@ export class Sql {
   }
 
   #append(values: unknown[]): string {
+    if (this.#whole) {
+      throw new PlimsollError(
+        'PL_SQL_VALUE',
+        'sql: a statement of a query builder cannot be a part of another one; its parameters have their numbers already',
+      );
+    }
     let text = this.#strings[0] ?? '';
     for (const [index, value] of this.#values.entries()) {
       if (value instanceof Sql) text += value.#append(values);
@@ -38,6 +49,18 @@ export class Sql {
 export interface CompiledSql {
   readonly text: string;
   readonly values: readonly unknown[];
+  /** Set by adapters of query builders only. */
+  readonly driver?: DriverOptions;
+}
+
+/** @internal What a query builder asks of `pg` for one statement. */
+export interface DriverOptions {
+  /** Rows as arrays, for builders that map columns by place: two columns of one name both stay. */
+  readonly rowMode?: 'array';
+  /** How this statement's values are read; the connection's own parsers stay as they are. */
+  readonly types?: pg.CustomTypesConfig;
+  /** Gets the answer as `pg` gave it: rows, their number and the command at once. */
+  readonly onResult?: (result: pg.QueryResult) => void;
 }
 
 function parameter(value: unknown): unknown {
@@ -97,4 +120,10 @@ export const sql: SqlTag = Object.assign(tag, {
 /** @internal Text that is known to be safe because it comes from a file of the program, such as a migration. */
 export function trustedSql(text: string): Sql {
   return new Sql([text], []);
+}
+
+/** @internal A whole statement of a query builder: its text has `$1…` for the values, which stay parameters. */
+export function parameterizedSql(text: string, values: readonly unknown[], driver?: DriverOptions): Sql {
+  const compiled = { text, values: values.map(parameter), ...(driver === undefined ? {} : { driver }) };
+  return new Sql([text], [], compiled);
 }

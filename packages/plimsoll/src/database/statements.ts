@@ -3,8 +3,10 @@ import { queries } from '../kernel/channels.ts';
 import { assertAlive, currentContext } from '../kernel/context.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { untilContextEnds } from './cancel.ts';
+import type { ContextWatch } from './context-watch.ts';
 import { translateFailure } from './failures.ts';
-import type { Sql } from './sql.ts';
+import type { DriverOptions, Sql } from './sql.ts';
 
 export type Row = Record<string, unknown>;
 
@@ -53,26 +55,47 @@ function wrongCount(statement: Sql, wanted: string, got: number): PlimsollError 
   );
 }
 
+function queryConfig(text: string, { rowMode, types }: DriverOptions): pg.QueryConfig {
+  return {
+    text,
+    ...(rowMode === undefined ? {} : { rowMode }),
+    ...(types === undefined ? {} : { types }),
+  };
+}
+
+/** Where statements run and who is told of them. */
+export interface StatementTarget {
+  readonly server: string;
+  readonly scope: object;
+  /** With it, a statement is cancelled when its context ends. */
+  readonly contextWatch?: ContextWatch;
+}
+
 /** Runs one statement on a client, timed and with failures translated. */
 export async function runStatement(
   client: pg.ClientBase,
   statement: Sql,
-  from: { readonly server: string; readonly scope: object },
+  from: StatementTarget,
 ): Promise<StatementResult> {
-  const { text, values } = statement.compile();
+  const { text, values, driver } = statement.compile();
   const context = currentContext();
   if (context !== undefined) assertAlive(context, 'statement');
   const startedMs = systemClock.monotonicMs();
   let failure: unknown;
   let rows: Row[] = [];
   try {
-    const answer: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query<Row>(
-      text,
+    const running: Promise<pg.QueryResult<Row> | pg.QueryResult<Row>[]> = client.query<Row>(
+      driver === undefined ? text : queryConfig(text, driver),
       values as unknown[],
     );
+    const { server, contextWatch } = from;
+    const answer = await (context === undefined || contextWatch === undefined
+      ? running
+      : untilContextEnds(running, client, context, { server, contextWatch }));
     // A migration file holds many statements, and `pg` then answers with a list.
     const result = Array.isArray(answer) ? answer.at(-1) : answer;
     rows = result?.rows ?? [];
+    if (result !== undefined) driver?.onResult?.(result);
     return { rows, affected: result?.rowCount ?? 0 };
   } catch (error) {
     failure = translateFailure(error, from.server);

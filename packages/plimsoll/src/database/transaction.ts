@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { currentContext, endOf } from '../kernel/context.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
@@ -31,7 +32,9 @@ export async function runTransaction<T>(
   fn: (tx: Transaction) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  const from = { server: pool.server, scope };
+  const { contextWatch } = pool;
+  const from = { server: pool.server, scope, ...(contextWatch === undefined ? {} : { contextWatch }) };
+  const context = currentContext();
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
   // Statements run one after the other on the one connection; `pg` no longer queues them for us.
@@ -40,12 +43,17 @@ export async function runTransaction<T>(
 
   async function begin(): Promise<pg.PoolClient> {
     const client = await pool.acquire();
+    const ended = context === undefined ? undefined : endOf(context, 'begin');
+    if (ended !== undefined) {
+      // Nothing was sent; the connection is as good as before.
+      client.release();
+      throw ended;
+    }
     try {
       await runStatement(client, beginStatement, from);
       return client;
     } catch (error) {
-      // A caller who is late or gone is refused before anything is sent; the connection is as good as before.
-      client.release(!isPlimsollError(error, 'PL_DEADLINE') && !isPlimsollError(error, 'PL_ABORTED'));
+      client.release(true);
       throw error;
     }
   }
@@ -85,10 +93,10 @@ export async function runTransaction<T>(
   async function commit(client: pg.PoolClient): Promise<void> {
     let tag: string;
     try {
-      tag = (await client.query(commitStatement.compile().text)).command;
+      tag = (await untilKnown(client.query(commitStatement.compile().text))).command;
     } catch (error) {
       const lost = isConnectionFailure(error);
-      client.release(lost);
+      client.release(lost || isPlimsollError(error, 'PL_COMMIT_UNKNOWN'));
       if (lost && !wasNeverSent(error)) {
         throw new PlimsollError(
           'PL_COMMIT_UNKNOWN',
@@ -105,6 +113,25 @@ export async function runTransaction<T>(
         `${pool.server}: COMMIT was answered with ${tag}: an earlier statement of the transaction failed and its error was not thrown on`,
       );
     }
+  }
+
+  /**
+   * A COMMIT is not cancelled: the server may be past the point where that means anything. Whoever cannot
+   * wait for its answer is told that the outcome is unknown.
+   */
+  function untilKnown<R>(committing: Promise<R>): Promise<R> {
+    if (context === undefined || contextWatch === undefined) return committing;
+    const { promise: gone, reject } = Promise.withResolvers<never>();
+    const unwatch = contextWatch.watch(context, () => {
+      reject(
+        new PlimsollError(
+          'PL_COMMIT_UNKNOWN',
+          `${pool.server}: the request ended during COMMIT; the outcome is unknown, look for the effect before trying again`,
+          { cause: endOf(context, 'COMMIT') },
+        ),
+      );
+    });
+    return unwatch === undefined ? committing : Promise.race([committing, gone]).finally(unwatch);
   }
 
   async function rollback(begun: Promise<pg.PoolClient>): Promise<void> {

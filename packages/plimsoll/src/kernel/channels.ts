@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
+import type { SpanNode, TraceRoot } from './trace.ts';
 
 /**
  * Everything Plimsoll tells about itself goes through these `node:diagnostics_channel` channels; telemetry
@@ -14,6 +15,8 @@ export interface HttpRequestMessage {
   readonly status: number;
   readonly durationMs: number;
   readonly correlationId: string;
+  /** Its place in the trace, above those of its operations. */
+  readonly span?: SpanNode;
   readonly error?: unknown;
 }
 export interface OperationMessage {
@@ -24,8 +27,11 @@ export interface OperationMessage {
   readonly outcome: 'ok' | 'failed' | 'error';
   readonly durationMs: number;
   readonly correlationId: string;
+  /** Its own place in the trace. */
+  readonly span?: SpanNode;
   readonly error?: unknown;
 }
+/** Published in the context of the operation that runs it. */
 export interface QueryMessage {
   readonly scope: object;
   readonly server: string;
@@ -36,6 +42,7 @@ export interface QueryMessage {
   readonly operation: string | undefined;
   readonly error?: unknown;
 }
+/** Published in the context of the operation that waits. */
 export interface PoolWaitMessage {
   readonly scope: object;
   readonly server: string;
@@ -55,6 +62,8 @@ export interface TaskMessage {
   /** From when it was due to when it started. */
   readonly lagMs: number;
   readonly correlationId: string;
+  /** Its place in the trace, above that of its operation. */
+  readonly span?: SpanNode;
   readonly error?: unknown;
 }
 /** Something went wrong in the background, where no caller can be told. */
@@ -62,6 +71,10 @@ export interface BackgroundMessage {
   readonly scope: object;
   readonly what: string;
   readonly error: unknown;
+}
+/** Asks whoever traces to decide now whether this trace is sampled. */
+export interface TraceDecisionMessage {
+  readonly root: TraceRoot;
 }
 
 /** A diagnostics channel whose messages have one type. */
@@ -96,3 +109,4 @@ export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:da
 export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
+export const traceDecisions: MessageChannel<TraceDecisionMessage> = messageChannel('plimsoll:trace.decision');

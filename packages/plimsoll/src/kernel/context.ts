@@ -2,11 +2,14 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { systemClock, type Clock } from './clock.ts';
 import { PlimsollError } from './errors.ts';
+import { childSpan, rootSpan, type SpanNode } from './trace.ts';
 
 /** Who asks. Part of the context on every hop. */
 export interface Caller {
   readonly principal?: string;
   readonly tenant?: string;
+  /** The W3C header of the outside request, so that what it set off stays in its trace. */
+  readonly traceparent?: string;
 }
 
 /** What travels with a request through calls, events and jobs. */
@@ -28,6 +31,8 @@ export interface RequestContext {
   readonly strong?: boolean;
   /** Operations from the outermost to the running one. */
   readonly path: readonly string[];
+  /** The place of this work in its trace. */
+  readonly span: SpanNode;
 }
 
 const storage = new AsyncLocalStorage<RequestContext>();
@@ -42,8 +47,10 @@ export function runInContext<T>(context: RequestContext, fn: () => T): T {
 
 /** A context for work that nobody's context covers, such as an outside request or a script. */
 export function createContext(given: Partial<RequestContext> = {}): RequestContext {
+  const correlationId = given.correlationId ?? randomUUID();
   return {
-    correlationId: given.correlationId ?? randomUUID(),
+    correlationId,
+    span: given.span ?? rootSpan(correlationId, given.caller?.traceparent),
     key: given.key ?? randomUUID(),
     caller: given.caller ?? {},
     seen: given.seen ?? {},
@@ -67,6 +74,7 @@ export function enterOperation(
   return {
     ...parent,
     path: [...parent.path, operation],
+    span: childSpan(parent.span),
     ...(deadlineAtMs === Infinity ? {} : { deadlineAtMs }),
   };
 }
@@ -79,16 +87,23 @@ export function remainingMs(context: RequestContext, clock: Clock = systemClock)
 
 /** Throws PL_ABORTED when the caller has gone, PL_DEADLINE when the time is up. */
 export function assertAlive(context: RequestContext, what: string, clock: Clock = systemClock): void {
+  const ended = endOf(context, what, clock);
+  if (ended !== undefined) throw ended;
+}
+
+/** Why nobody waits for `what` any more: PL_ABORTED or PL_DEADLINE. Undefined while somebody does. */
+export function endOf(
+  context: RequestContext,
+  what: string,
+  clock: Clock = systemClock,
+): PlimsollError | undefined {
   if (context.signal?.aborted === true) {
-    throw new PlimsollError('PL_ABORTED', `${what}: the caller went away`, { cause: context.signal.reason });
+    return new PlimsollError('PL_ABORTED', `${what}: the caller went away`, { cause: context.signal.reason });
   }
-  if (remainingMs(context, clock) === 0) {
-    throw new PlimsollError(
-      'PL_DEADLINE',
-      `${what}: the deadline of ${context.path[0] ?? 'the request'} has passed`,
-      {
-        data: { path: context.path },
-      },
-    );
-  }
+  if (remainingMs(context, clock) > 0) return undefined;
+  return new PlimsollError(
+    'PL_DEADLINE',
+    `${what}: the deadline of ${context.path[0] ?? 'the request'} has passed`,
+    { data: { path: context.path } },
+  );
 }

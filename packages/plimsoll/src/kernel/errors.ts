@@ -24,7 +24,18 @@ export const errorTable = {
   PL_PAYLOAD_INVALID: {
     status: 500,
     retryable: false,
-    summary: 'An event, a job or a declared error carries a value that does not match its schema.',
+    summary:
+      'An event, a job or a declared error carries a value that does not match its schema, or a value that goes to another module is not JSON.',
+  },
+  PL_EVENT_VERSION: {
+    status: 500,
+    retryable: true,
+    summary: 'An event was written by a version of its contract that this process cannot read.',
+  },
+  PL_EXTERNAL_BUSY: {
+    status: 503,
+    retryable: true,
+    summary: 'The same outside effect is under way elsewhere, or was a moment ago.',
   },
   PL_SCHEMA_ASYNC: {
     status: 500,
@@ -45,6 +56,11 @@ export const errorTable = {
     status: 500,
     retryable: false,
     summary: 'A module emitted an event of another contract.',
+  },
+  PL_FOREIGN_TABLE: {
+    status: 500,
+    retryable: false,
+    summary: 'A statement of a module touches a table that the module does not own.',
   },
   PL_UNDECLARED_ERROR: {
     status: 500,
@@ -73,6 +89,34 @@ export const errorTable = {
   PL_BAD_REQUEST: { status: 400, retryable: false, summary: 'The HTTP request cannot be read.' },
   PL_BODY_TOO_LARGE: { status: 413, retryable: false, summary: 'The request body is larger than the limit.' },
   PL_UNSUPPORTED_MEDIA: { status: 415, retryable: false, summary: 'The request body is not JSON.' },
+  PL_METHOD_NOT_ALLOWED: {
+    status: 405,
+    retryable: false,
+    summary: 'The path exists, but not with this method; `Allow` lists those it has.',
+  },
+  PL_HEADERS_TOO_LARGE: {
+    status: 431,
+    retryable: false,
+    summary: 'The request has more header fields than the limit.',
+  },
+  PL_UNAUTHENTICATED: { status: 401, retryable: false, summary: 'The request needs a caller who is known.' },
+  PL_JOB_UNKNOWN: {
+    status: 404,
+    retryable: false,
+    summary: 'No job of this id was accepted, or its receipt was deleted.',
+  },
+  PL_NETWORK: {
+    status: 502,
+    retryable: false,
+    summary:
+      'The server could not be reached, or its answer was lost; the work may or may not have been done.',
+  },
+  PL_REMOTE_FAILED: {
+    status: 502,
+    retryable: false,
+    summary:
+      'The server answered with an internal error, or with something that is not an answer of Plimsoll.',
+  },
   PL_POOL_TIMEOUT: { status: 503, retryable: true, summary: 'No database connection became free in time.' },
   PL_DATABASE_UNAVAILABLE: {
     status: 503,
@@ -113,6 +157,16 @@ export const errorTable = {
     status: 500,
     retryable: false,
     summary: 'COMMIT was answered with ROLLBACK because an earlier statement had failed.',
+  },
+  PL_NO_TRANSACTION: {
+    status: 500,
+    retryable: false,
+    summary: 'What must commit with a transaction was given a client that has none open.',
+  },
+  PL_UNSUPPORTED: {
+    status: 500,
+    retryable: false,
+    summary: 'An adapter cannot do what was asked; the message says what to use instead.',
   },
   PL_COMMIT_UNKNOWN: {
     status: 503,

@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { versionProblems, type Upcasters } from './event-versions.ts';
 
 export type Schema = StandardSchemaV1;
 export type Input<S extends Schema> = StandardSchemaV1.InferInput<S>;
@@ -44,6 +45,8 @@ export interface Query<
 export interface Event<P extends Schema = Schema, C extends string = string> extends Member<'event', C> {
   readonly payload: P;
   readonly version: number;
+  /** By the version they read; each gives the next one. */
+  readonly upcast: Upcasters;
   readonly key: ((payload: Output<P>) => string) | undefined;
 }
 
@@ -93,16 +96,36 @@ export function query<I extends Schema, O extends Schema>(spec: QuerySpec<I, O>)
   return { kind: 'query', input: spec.input, output: spec.output, timeoutMs: spec.timeoutMs };
 }
 
-export interface EventSpec<P extends Schema> {
+/** The version before each, at its index; beyond the table the last step is not checked by the compiler. */
+type Previous = readonly [never, never, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+
+/** Steps from older versions: each gives what the next one reads, the last one what the payload's schema reads. */
+export type UpcastSteps<P extends Schema, V extends number> = Upcasters &
+  (`${V}` extends keyof Previous ? { readonly [K in Previous[V]]?: (old: unknown) => Input<P> } : unknown);
+
+export interface EventSpec<P extends Schema, V extends number = number> {
   readonly payload: P;
   /** Raised when the payload's shape changes. Default 1. */
-  readonly version?: number;
+  readonly version?: V;
+  /**
+   * How to read events that older versions wrote: `upcast: { 1: (old) => new }`, without a gap up to this
+   * version. An event older than the oldest step is not accepted. Default: only this version is.
+   */
+  readonly upcast?: UpcastSteps<P, V>;
   /** What the event is about, for order and audit. Default: none. */
   readonly key?: (payload: Output<P>) => string;
 }
 
-export function event<P extends Schema>(spec: EventSpec<P>): Unbound<Event<P, ''>> {
-  return { kind: 'event', payload: spec.payload, version: spec.version ?? 1, key: spec.key };
+export function event<P extends Schema, const V extends number = 1>(
+  spec: EventSpec<P, V>,
+): Unbound<Event<P, ''>> {
+  return {
+    kind: 'event',
+    payload: spec.payload,
+    version: spec.version ?? 1,
+    upcast: (spec.upcast ?? {}) as Upcasters,
+    key: spec.key,
+  };
 }
 
 type Bound<C extends string, M> =
@@ -135,9 +158,13 @@ export function contract<const C extends string, const M extends Readonly<Record
   const problems: Problem[] = [];
   if (!identifier.test(name))
     problems.push({ path: 'name', message: `${JSON.stringify(name)} must be camelCase letters and digits` });
-  for (const key of Object.keys(members)) {
+  for (const [key, member] of Object.entries(members)) {
     if (!identifier.test(key))
       problems.push({ path: key, message: 'a member must be camelCase letters and digits' });
+    if (member.kind === 'event' && 'version' in member) {
+      const { version, upcast } = member as unknown as AnyEvent;
+      problems.push(...versionProblems(key, version, upcast));
+    }
   }
   throwIfProblems(`contract ${JSON.stringify(name)}`, problems);
   const bound = Object.entries(members).map(([key, member]) => [

@@ -3,6 +3,8 @@ import type { Transaction } from '../database/transaction.ts';
 import { currentContext, remainingMs, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
+import type { ExternalEffects } from './external.ts';
+import type { Wire } from './json-copy.ts';
 import { Fail, type EnqueueOptions, type Module } from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from './validate.ts';
@@ -13,6 +15,15 @@ export interface HandlerContextOptions {
   readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
   /** Whether a call while the transaction is open throws. */
   readonly strictCalls: boolean;
+  /** Data of declared errors goes to the caller this way. */
+  readonly wire: Wire;
+}
+
+/** One transaction and what goes with it. */
+export interface Work {
+  readonly tx: Transaction;
+  readonly outgoing: Outgoing;
+  readonly effects: ExternalEffects;
 }
 
 /** Signal and identity, which every kind of handler has. The signal is made when first read: most never do. */
@@ -70,10 +81,15 @@ export class CommandHandlerContext extends BaseContext {
   readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
   readonly emit: (event: AnyEvent, payload: unknown) => void;
   readonly enqueue: (operation: AnyCommand, input: unknown, options?: EnqueueOptions) => string;
+  readonly external: (
+    name: string,
+    key: string,
+    effect: (signal: AbortSignal, key: string) => Promise<unknown>,
+  ) => Promise<unknown>;
   readonly fail: (error: string, data: unknown) => Fail;
   #ended = false;
 
-  constructor(options: HandlerContextOptions, tx: Transaction, outgoing: Outgoing, errors: ErrorSchemas) {
+  constructor(options: HandlerContextOptions, { tx, outgoing, effects }: Work, errors: ErrorSchemas) {
     super(options.context);
     const { module, context } = options;
     const where = context.path.at(-1) ?? module.name;
@@ -104,6 +120,17 @@ export class CommandHandlerContext extends BaseContext {
       assertUses(module, operation.contract, `enqueue ${operation.id}`);
       return outgoing.enqueue(operation, input, enqueueOptions);
     };
+    this.external = async (name, key, effect) => {
+      this.#assertRunning(`external ${name}`);
+      if (tx.begun) {
+        throw new PlimsollError(
+          'PL_CALL_IN_TRANSACTION',
+          `${where} began the external effect ${JSON.stringify(name)} while its transaction was open, which would hold a connection and locks for as long as the outside takes; call external before the first statement`,
+          { data: { caller: where, external: name } },
+        );
+      }
+      return effects.perform(name, key, this.signal, effect);
+    };
     this.fail = (error, data) => {
       const schema = errors[error];
       if (schema === undefined) {
@@ -112,10 +139,8 @@ export class CommandHandlerContext extends BaseContext {
           `${where} failed with ${JSON.stringify(error)}; its contract declares ${Object.keys(errors).join(', ') || 'no errors'}`,
         );
       }
-      return new Fail(
-        error,
-        validateNow(schema, data, 'PL_PAYLOAD_INVALID', `data of error ${error} of ${where}`),
-      );
+      const what = `data of error ${error} of ${where}`;
+      return new Fail(error, validateNow(schema, options.wire(data, what), 'PL_PAYLOAD_INVALID', what));
     };
   }
 
@@ -139,13 +164,8 @@ export class CommandHandlerContext extends BaseContext {
 export class SubscriptionHandlerContext extends CommandHandlerContext {
   readonly delivery: { readonly eventId: string; readonly position: number; readonly attempt: number };
 
-  constructor(
-    options: HandlerContextOptions,
-    tx: Transaction,
-    outgoing: Outgoing,
-    delivery: SubscriptionHandlerContext['delivery'],
-  ) {
-    super(options, tx, outgoing, {});
+  constructor(options: HandlerContextOptions, work: Work, delivery: SubscriptionHandlerContext['delivery']) {
+    super(options, work, {});
     this.delivery = delivery;
   }
 }

@@ -1,6 +1,7 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { Caller } from '../kernel/context.ts';
+import { throwIfProblems } from '../kernel/errors.ts';
 import type {
   AnyCommand,
   AnyContract,
@@ -15,6 +16,7 @@ import type {
   Query,
   Result,
 } from './contract.ts';
+import { ownsProblems, tableOwnership, type Owns } from './ownership.ts';
 
 /** A declared failure on its way out of a handler; made by `fail`, returned, never thrown. */
 export class Fail<Name extends string = string> {
@@ -68,6 +70,18 @@ export interface CommandContext<
     input: Input<Op['input']>,
     options?: EnqueueOptions,
   ) => string;
+  /**
+   * An effect outside the database: `await external('bank', orderId, (signal, key) => charge(key, signal))`.
+   * Call it before the first statement. Once its result has been committed it is never run again for this
+   * operation, name and key: the recorded result is returned. Until then it may be repeated, always with the
+   * same key, which the outside must take for the same effect. The result must be JSON.
+   * PL_EXTERNAL_BUSY while somebody else is at it.
+   */
+  readonly external: <T>(
+    name: string,
+    key: string,
+    effect: (signal: AbortSignal, key: string) => Promise<T>,
+  ) => Promise<T>;
   /** `return fail('Name', data)`: a declared failure; rolls the transaction back. */
   readonly fail: <K extends keyof E & string>(error: K, data: Input<E[K]>) => Fail<K>;
 }
@@ -95,7 +109,7 @@ export type SubscriptionContext<Uses extends string, Self extends string> = Comm
   readonly delivery: Delivery;
 };
 
-type CommandHandlers<T, U extends string> = {
+export type CommandHandlers<T, U extends string> = {
   readonly [K in keyof T as T[K] extends AnyCommand ? K : never]: T[K] extends Command<
     infer I,
     infer O,
@@ -109,7 +123,7 @@ type CommandHandlers<T, U extends string> = {
     : never;
 };
 
-type QueryHandlers<T, U extends string> = {
+export type QueryHandlers<T, U extends string> = {
   readonly [K in keyof T as T[K] extends AnyQuery ? K : never]: T[K] extends Query<infer I, infer O, string>
     ? (input: Output<I>, context: QueryContext<U, NameOf<T>>) => Promise<Input<O>>
     : never;
@@ -144,12 +158,7 @@ type On<U extends string, Self extends string> = <Ev extends AnyEvent<U | Self>>
 ) => Subscription;
 
 export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContract[]> = {
-  readonly owns: {
-    /** The Postgres schema whose tables only this module touches. */
-    readonly schema: string;
-    /** Directory of `001_name.sql`, … Default: the module has no tables. */
-    readonly migrations?: URL;
-  };
+  readonly owns: Owns;
   /** Contracts this module may call, enqueue or subscribe to. Default: none but its own. */
   readonly uses?: U;
   readonly on?: (on: On<NameOf<U[number]>, NameOf<T>>) => readonly Subscription[];
@@ -161,8 +170,13 @@ type AnyHandler = (input: unknown, context: unknown) => Promise<unknown>;
 export interface Module {
   readonly name: string;
   readonly contract: AnyContract;
-  readonly schema: string;
+  /** The schema it owns; undefined when it owns a list of tables. */
+  readonly schema: string | undefined;
+  /** The tables it owns, as `schema.table`; empty when it owns a schema. */
+  readonly tables: readonly string[];
   readonly migrations: URL | undefined;
+  /** Whether only this module may touch the table, named as PostgreSQL stores it. */
+  readonly ownsTable: (schema: string, table: string) => boolean;
   readonly uses: ReadonlySet<string>;
   readonly commands: Readonly<Record<string, AnyHandler>>;
   readonly queries: Readonly<Record<string, AnyHandler>>;
@@ -179,11 +193,15 @@ export function module<const T extends AnyContract, const U extends readonly Any
     options,
     handler: handler as Subscription['handler'],
   });
+  const { owns } = definition;
+  throwIfProblems(`the module ${of.$name}`, ownsProblems(of.$name, owns));
   return {
     name: of.$name,
     contract: of,
-    schema: definition.owns.schema,
-    migrations: definition.owns.migrations,
+    schema: owns.schema,
+    tables: owns.tables ?? [],
+    migrations: owns.migrations,
+    ownsTable: tableOwnership(owns),
     uses: new Set([of.$name, ...(definition.uses ?? []).map((used) => used.$name)]),
     commands: (definition.commands ?? {}) as Module['commands'],
     queries: (definition.queries ?? {}) as Module['queries'],

@@ -7,6 +7,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
+import type { Wire } from './json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
 import { validateNow } from './validate.ts';
 
@@ -25,17 +26,20 @@ export class AlreadyApplied extends Error {
 /** What a handler has buffered; written in one statement just before COMMIT. */
 export class Outgoing {
   readonly #context: RequestContext;
+  readonly #wire: Wire;
   readonly #events: NewEvent[] = [];
   readonly #tasks: NewTask[] = [];
 
-  constructor(context: RequestContext) {
+  /** `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. */
+  constructor(context: RequestContext, wire: Wire) {
     this.#context = context;
+    this.#wire = wire;
   }
 
   emit(event: AnyEvent, payload: unknown): void {
     const valid: unknown = validateNow(
       event.payload,
-      payload,
+      this.#wire(payload, `payload of ${event.id}`),
       'PL_PAYLOAD_INVALID',
       `payload of ${event.id}`,
     );
@@ -53,7 +57,8 @@ export class Outgoing {
   }
 
   enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
-    validateNow(operation.input, input, 'PL_PAYLOAD_INVALID', `input of job ${operation.id}`);
+    const what = `input of job ${operation.id}`;
+    validateNow(operation.input, this.#wire(input, what), 'PL_PAYLOAD_INVALID', what);
     const id = randomUUID();
     this.#tasks.push(newJob(this.#context, { id, name: operation.id, input, ...options }));
     return id;
@@ -65,8 +70,9 @@ export class Outgoing {
   }
 
   /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
-  async flush(tx: Transaction, completion: Completion | undefined): Promise<void> {
+  async flush(tx: Transaction, completion: Completion | undefined, external: Sql | undefined): Promise<void> {
     const parts: Sql[] = [];
+    if (external !== undefined) parts.push(sql`recorded as (${external})`);
     if (completion !== undefined) {
       parts.push(sql`ended as (${completeTask(completion.task)})`);
       if (completion.inbox !== undefined)

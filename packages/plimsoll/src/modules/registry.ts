@@ -1,6 +1,7 @@
 import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.ts';
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
+import { overlapProblems } from './ownership.ts';
 
 /** All modules of one app, checked once. */
 export interface Registry {
@@ -20,7 +21,6 @@ export interface Registry {
 export function createRegistry(modules: readonly Module[]): Registry {
   const problems: Problem[] = [];
   const byName = new Map<string, Module>();
-  const schemas = new Map<string, string>();
   const operations = new Map<string, AnyOperation>();
   const subscriptions = new Map<string, { module: Module; subscription: Subscription }>();
 
@@ -28,15 +28,6 @@ export function createRegistry(modules: readonly Module[]): Registry {
     const path = `modules.${module.name}`;
     if (byName.has(module.name)) problems.push({ path, message: 'is listed twice' });
     byName.set(module.name, module);
-    const owner = schemas.get(module.schema);
-    if (owner !== undefined && owner !== module.name)
-      problems.push({
-        path: `${path}.owns.schema`,
-        message: `${JSON.stringify(module.schema)} is owned by ${owner}`,
-      });
-    if (module.schema === 'plimsoll')
-      problems.push({ path: `${path}.owns.schema`, message: '"plimsoll" is the schema of the runtime' });
-    schemas.set(module.schema, module.name);
     for (const member of membersOf(module.contract)) {
       if (member.kind === 'event') continue;
       operations.set(member.id, member);
@@ -60,6 +51,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
       subscriptions.set(name, { module, subscription });
     }
   }
+  problems.push(...overlapProblems(modules));
   for (const module of modules) {
     for (const used of module.uses) {
       if (!byName.has(used))

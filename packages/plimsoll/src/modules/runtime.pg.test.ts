@@ -49,7 +49,7 @@ const shop = contract('shop', {
 const undeclared = contract('undeclared', { poke: command({ input: z.object({}) }) });
 
 const stockModule = module(stock, {
-  owns: { schema: 'stock' },
+  owns: { schema: 'stock', migrations: new URL('./fixtures/stock/', import.meta.url) },
   commands: {
     take: async (input, context) =>
       ((await act('take', input, context)) as { taken: boolean } | undefined) ?? { taken: true },
@@ -226,7 +226,7 @@ describe('commands', () => {
   test('a call commits by itself: the failing caller does not undo it', async () => {
     script = {
       take: async (_input: unknown, { tx }: OrderContext) =>
-        void (await tx.execute(sql`insert into shop.mail (recipient) values ('from take')`)),
+        void (await tx.execute(sql`insert into stock.taken (sku) values ('from take')`)),
     };
     await expect(
       order(async (_input, { call }) => {
@@ -234,9 +234,7 @@ describe('commands', () => {
         throw new Error('after');
       }),
     ).rejects.toThrow('after');
-    expect(await app.database.query(sql`select recipient from shop.mail`)).toEqual([
-      { recipient: 'from take' },
-    ]);
+    expect(await app.database.query(sql`select sku from stock.taken`)).toEqual([{ sku: 'from take' }]);
   });
 
   test('a context kept beyond its handler throws', async () => {

@@ -1,5 +1,4 @@
 import type { Database } from '../database/database.ts';
-import type { Transaction } from '../database/transaction.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
@@ -14,11 +13,22 @@ import {
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { taskSpan } from '../kernel/trace.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/relay.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
-import { CommandHandlerContext, QueryHandlerContext, SubscriptionHandlerContext } from './handler-context.ts';
+import { payloadNow } from './event-versions.ts';
+import { ExternalEffects } from './external.ts';
+import {
+  CommandHandlerContext,
+  QueryHandlerContext,
+  SubscriptionHandlerContext,
+  type HandlerContextOptions,
+  type Work,
+} from './handler-context.ts';
+import { invoke, isFailure, memberName, validInput, validOutput } from './invocation.ts';
+import { asIs, jsonCopy, type Wire } from './json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
 import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
 import type { Registry } from './registry.ts';
@@ -31,6 +41,8 @@ export interface RuntimeOptions {
   readonly timeoutMs?: number;
   /** Whether a call inside an open transaction throws (development and test) or is let through. Default true. */
   readonly strictCalls?: boolean;
+  /** Whether what goes from module to module goes through JSON, as it would between processes. Default true. */
+  readonly jsonCalls?: boolean;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
 }
@@ -58,6 +70,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   const { registry, database } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+  const betweenModules: Wire = (options.jsonCalls ?? true) ? jsonCopy : asIs;
 
   /** Enters the operation's context, times it and tells the channel. */
   async function perform<T>(
@@ -97,37 +110,42 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           outcome,
           durationMs,
           correlationId: context.correlationId,
+          span: context.span,
           ...(failure === undefined ? {} : { error: failure }),
         });
       }
     }
   }
 
-  const handlerOptions = (
-    module: Module,
-    context: RequestContext,
-  ): ConstructorParameters<typeof QueryHandlerContext>[0] => {
+  const handlerOptions = (module: Module, context: RequestContext, wire: Wire): HandlerContextOptions => {
     // Distinguishes the calls of one handler; the same handler makes them in the same order when tried again.
     let calls = 0;
     return {
       module,
       context,
       strictCalls: options.strictCalls ?? true,
+      wire,
       call(operation, input) {
         calls += 1;
-        return dispatch(operation, input, { ...context, key: `${context.key}/${operation.id}.${calls}` });
+        const hop = { ...context, key: `${context.key}/${operation.id}.${calls}` };
+        return dispatch(operation, input, hop, operation.contract === module.name ? asIs : betweenModules);
       },
     };
   };
 
-  async function dispatch(operation: AnyOperation, input: unknown, parent: RequestContext): Promise<unknown> {
+  async function dispatch(
+    operation: AnyOperation,
+    input: unknown,
+    parent: RequestContext,
+    wire: Wire,
+  ): Promise<unknown> {
     const module = registry.owner(operation);
     if (operation.kind === 'query')
       return perform(operation.id, 'query', parent, operation.timeoutMs, (context) =>
-        runQuery(module, operation, input, context),
+        runQuery(module, operation, input, context, wire),
       );
     return perform(operation.id, 'command', parent, operation.timeoutMs, (context) =>
-      runCommand(module, operation, input, context, undefined),
+      runCommand(module, operation, input, context, { wire }),
     );
   }
 
@@ -136,20 +154,21 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     operation: AnyQuery,
     input: unknown,
     context: RequestContext,
+    wire: Wire,
   ): Promise<unknown> {
-    const valid: unknown = await validate(
-      operation.input,
-      input,
-      'PL_INPUT_INVALID',
-      `input of ${operation.id}`,
-    );
+    const valid = await validInput(operation, input, wire);
     const handler = module.queries[memberName(operation)];
     const result = await database.readOnly(
       (db) =>
-        invoke(handler, operation.id, valid, new QueryHandlerContext(handlerOptions(module, context), db)),
+        invoke(
+          handler,
+          operation.id,
+          valid,
+          new QueryHandlerContext(handlerOptions(module, context, wire), db),
+        ),
       { strong: context.strong === true },
     );
-    return validate(operation.output, result, 'PL_OUTPUT_INVALID', `output of ${operation.id}`);
+    return validOutput(operation, result, wire);
   }
 
   async function runCommand(
@@ -157,31 +176,23 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     operation: AnyCommand,
     input: unknown,
     context: RequestContext,
-    completion: Completion | undefined,
+    { wire, completion }: { readonly wire: Wire; readonly completion?: Completion },
   ): Promise<unknown> {
-    const valid: unknown = await validate(
-      operation.input,
-      input,
-      'PL_INPUT_INVALID',
-      `input of ${operation.id}`,
-    );
+    const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
     const declaresErrors = Object.keys(operation.errors as object).length > 0;
     try {
-      const value = await inTransaction(context, completion, async (tx, outgoing) => {
+      const value = await inTransaction(context, completion, async (work) => {
         const handlerContext = new CommandHandlerContext(
-          handlerOptions(module, context),
-          tx,
-          outgoing,
+          handlerOptions(module, context, wire),
+          work,
           operation.errors,
         );
         const result = await invoke(handler, operation.id, valid, handlerContext).finally(() =>
           handlerContext.end(),
         );
         if (result instanceof Fail) throw new DeclaredFailure(result);
-        return operation.output === undefined
-          ? undefined
-          : validate(operation.output, result, 'PL_OUTPUT_INVALID', `output of ${operation.id}`);
+        return operation.output === undefined ? undefined : validOutput(operation, result, wire);
       });
       return declaresErrors ? { ok: true, value } : value;
     } catch (error) {
@@ -195,15 +206,22 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   async function inTransaction<T>(
     context: RequestContext,
     completion: Completion | undefined,
-    run: (tx: Transaction, outgoing: Outgoing) => Promise<T>,
+    run: (work: Work) => Promise<T>,
   ): Promise<T> {
-    const outgoing = new Outgoing(context);
-    const result = await database.transaction((tx) => run(tx, outgoing), {
-      async beforeCommit(tx) {
-        assertAlive(context, context.path.at(-1) ?? 'command');
-        await outgoing.flush(tx, completion);
-      },
-    });
+    const outgoing = new Outgoing(context, betweenModules);
+    const effects = new ExternalEffects(database, context);
+    let result: T;
+    try {
+      result = await database.transaction((tx) => run({ tx, outgoing, effects }), {
+        async beforeCommit(tx) {
+          assertAlive(context, context.path.at(-1) ?? 'command');
+          await outgoing.flush(tx, completion, effects.recording());
+        },
+      });
+    } catch (error) {
+      await effects.abandon();
+      throw error;
+    }
     if (outgoing.pending) options.onCommitted?.();
     return result;
   }
@@ -215,7 +233,11 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       'command',
       taskContext(task, `job:${task.id}`),
       operation.timeoutMs,
-      (context) => beforeDeadline(context, runCommand(module, operation, task.payload, context, { task })),
+      (context) =>
+        beforeDeadline(
+          context,
+          runCommand(module, operation, task.payload, context, { wire: asIs, completion: { task } }),
+        ),
     );
     if (isFailure(result)) {
       throw new PlimsollError(
@@ -235,15 +257,14 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       await perform(task.name, 'subscription', parent, undefined, async (context) => {
         const payload: unknown = await validate(
           subscription.event.payload,
-          event.payload,
+          payloadNow(subscription.event, event),
           'PL_PAYLOAD_INVALID',
           `payload of ${event.type}, event ${event.id}`,
         );
-        const work = inTransaction(context, completion, async (tx, outgoing) => {
+        const work = inTransaction(context, completion, async (work) => {
           const handlerContext = new SubscriptionHandlerContext(
-            handlerOptions(module, context),
-            tx,
-            outgoing,
+            handlerOptions(module, context, asIs),
+            work,
             delivery,
           );
           await subscription
@@ -269,7 +290,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   return {
     call: (operation, input) =>
-      dispatch(operation, input, currentContext() ?? createContext()) as Promise<Result<typeof operation>>,
+      dispatch(operation, input, currentContext() ?? createContext(), asIs) as Promise<
+        Result<typeof operation>
+      >,
     taskHandlers,
     subscriptionRecords: [...registry.subscriptions].map(([name, { module, subscription }]) => ({
       name,
@@ -280,33 +303,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   };
 }
 
-function memberName(operation: AnyOperation): string {
-  return operation.id.slice(operation.contract.length + 1);
-}
-
-function invoke(
-  handler: Module['commands'][string] | undefined,
-  id: string,
-  input: unknown,
-  context: unknown,
-): Promise<unknown> {
-  if (handler === undefined) throw new PlimsollError('PL_UNKNOWN_OPERATION', `${id} has no handler`);
-  return handler(input, context);
-}
-
-function isFailure(
-  result: unknown,
-): result is { readonly ok: false; readonly error: string; readonly data: unknown } {
-  return (
-    typeof result === 'object' &&
-    result !== null &&
-    'ok' in result &&
-    result.ok === false &&
-    'error' in result
-  );
-}
-
 /** The context of background work: that of the request that set it off, with the task's id as stable key. */
 function taskContext(task: ClaimedTask, causationId: string): RequestContext {
-  return createContext({ correlationId: task.correlationId, causationId, key: task.id, caller: task.caller });
+  const { correlationId, caller, id: key } = task;
+  return createContext({ correlationId, causationId, key, caller, span: taskSpan(task) });
 }

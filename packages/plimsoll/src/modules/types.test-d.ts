@@ -1,8 +1,9 @@
-import { expectTypeOf, test } from 'vitest';
+import { expect, expectTypeOf, test } from 'vitest';
 import { z } from 'zod';
 import type { Queryable } from '../database/statements.ts';
 import { command, contract, event, query } from './contract.ts';
 import { module } from './module.ts';
+import { fake } from '../testing/fake.ts';
 
 const inventory = contract('inventory', {
   reserve: command({
@@ -81,6 +82,54 @@ test('handlers are inferred, and what is not declared does not compile', () => {
       on(other.happened, { name: 'x' }, async () => {}),
     ],
   });
+});
+
+test('the last upcast gives what the payload reads, from what nobody can know', () => {
+  const payload = z.object({ sku: z.string() });
+  event({
+    payload,
+    version: 3,
+    upcast: {
+      1: (old) => {
+        expectTypeOf(old).toBeUnknown();
+        return 'anything';
+      },
+      2: () => ({ sku: 'a' }),
+    },
+  });
+  // @ts-expect-error the step to this version must give a payload
+  event({ payload, version: 2, upcast: { 1: () => ({ sku: 1 }) } });
+});
+
+test('a module owns a schema or tables, not both, not neither', () => {
+  const nothing = contract('nothing', {});
+  module(nothing, { owns: { schema: 'a' } });
+  module(nothing, { owns: { tables: ['public.a'] } });
+  // @ts-expect-error both
+  expect(() => module(nothing, { owns: { schema: 'a', tables: ['public.a'] } })).toThrow('not both');
+  // @ts-expect-error neither
+  expect(() => module(nothing, { owns: {} })).toThrow('not both');
+});
+
+test('an external effect gives what it resolves to; a fake is typed by its contract', () => {
+  module(billing, {
+    owns: { schema: 'billing' },
+    commands: {
+      async charge({ pence }, { external }) {
+        const answer = await external('bank', 'o1', async (signal, key) => {
+          expectTypeOf(signal).toEqualTypeOf<AbortSignal>();
+          return { key, pence };
+        });
+        expectTypeOf(answer).toEqualTypeOf<{ key: string; pence: number }>();
+        return { ok: true };
+      },
+    },
+  });
+  fake(inventory, { stock: async ({ sku }) => ({ available: sku.length }) });
+  // @ts-expect-error wrong output
+  fake(inventory, { stock: async () => ({ available: 'many' }) });
+  // @ts-expect-error no such operation
+  fake(inventory, { nothing: async () => undefined });
 });
 
 test('a missing handler and a wrong result do not compile', () => {

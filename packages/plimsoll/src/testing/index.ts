@@ -1,7 +1,12 @@
 /**
  * `plimsoll/testing`: for tests of an app.
  *
- * Guarantee: {@link untilIdle} resolves only when everything that was set off has happened.
+ * Guarantee: {@link untilIdle} resolves only when everything that was set off has happened. A module that
+ * passes with {@link testModule} has been run by the real runtime on a real database; only the modules that
+ * it uses are {@link fake}, and those keep to their contracts.
  */
+export { fake, type FakeHandlers } from './fake.ts';
+export { scenario, type Scenario, type ScenarioEvent, type ScenarioOutcome } from './scenario.ts';
+export { testModule, type TestedModule, type TestModuleOptions } from './test-module.ts';
 export { untilIdle } from './until-idle.ts';
 export { stress } from './stress.ts';
