@@ -1,16 +1,32 @@
+import { randomUUID } from 'node:crypto';
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
+import { createSessionStore } from '../gateway/session-store.ts';
+import { newJob } from '../jobs/job.ts';
+import { acceptJob, jobStatus } from '../jobs/receipt.ts';
+import { createContext, currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
+import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
+import type { Metric } from '../telemetry/metrics.ts';
+import { prometheusText } from '../telemetry/prometheus.ts';
+import type { SlowRequest, Span } from '../telemetry/span.ts';
 import { logChannels, type Logger } from '../telemetry/logs.ts';
+import {
+  countStatements,
+  type OperationStatements,
+  type StatementCounter,
+} from '../telemetry/statement-counts.ts';
+import { guardedDatabase } from './guarded-database.ts';
+import { appGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
 import type { Plan } from './plan.ts';
 
@@ -23,6 +39,8 @@ export interface AppOptions {
   readonly logger?: Logger;
   /** Whether a call inside an open transaction throws. Default: unless NODE_ENV is `production`. */
   readonly strictCalls?: boolean;
+  /** Whether calls between modules go through JSON, as between processes. Default: unless NODE_ENV is `production`. */
+  readonly jsonCalls?: boolean;
   /** Whether to answer HTTP. Default true. */
   readonly listen?: boolean;
 }
@@ -33,6 +51,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly http: { readonly inFlight: number };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How often each statement ran within one execution of each operation. */
+  readonly statementsPerOperation: readonly OperationStatements[];
 }
 
 export interface TaskCounts {
@@ -52,6 +72,10 @@ export interface App extends Lifecycle {
   /** What the start applied. */
   readonly migrations: MigrationReport;
   telemetry(lastMs?: number): Promise<AppTelemetry>;
+  /** The newest sampled spans, oldest first. */
+  spans(): readonly Span[];
+  /** The newest slow requests, oldest first, sampled or not. */
+  slowRequests(): readonly SlowRequest[];
   taskCounts(): Promise<TaskCounts>;
 }
 
@@ -61,6 +85,7 @@ interface Running {
   migrations: MigrationReport;
   runtime: Runtime;
   telemetry: Telemetry;
+  statements: StatementCounter;
   relay: Loop;
   worker: Loop;
   gateway: Gateway;
@@ -88,10 +113,16 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       );
     }
     const scope = {};
-    const telemetry = createTelemetry(scope);
+    const otlp = otlpFromEnvironment(process.env, plan.name);
+    const telemetry = createTelemetry(scope, {
+      ...plan.telemetry,
+      ...(otlp === undefined ? {} : { otlp }),
+      gauges,
+    });
+    const statements = countStatements(scope);
     const stopLogs =
       options.logger === undefined ? (): void => undefined : logChannels(scope, options.logger);
-    pieces = { telemetry, stopLogs };
+    pieces = { telemetry, statements, stopLogs };
 
     const replicaUrls = options.replicaUrls ?? plan.database?.replicaUrls ?? [];
     const database = createDatabase({
@@ -106,8 +137,9 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
 
     const runtime = createRuntime({
       registry,
-      database,
+      database: await guardedDatabase(plan, database),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
+      jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
       onCommitted: () => {
         relay.wake();
@@ -128,12 +160,27 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     await worker.start();
 
     if (options.listen === false) return;
+    const { sessions, ...http } = plan.http;
     const gateway = createGateway({
-      ...plan.http,
+      ...http,
+      ...(sessions === undefined ? {} : { sessions: createSessionStore(database, sessions) }),
+      openapi: { title: plan.name, ...http.openapi },
       scope,
       call: runtime.call,
+      enqueue: async (operation, input) => {
+        const job = newJob(currentContext() ?? createContext(), {
+          id: randomUUID(),
+          name: operation.id,
+          input,
+        });
+        await database.execute(acceptJob(job));
+        worker.wake();
+        return job.id;
+      },
+      jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),
+      metrics: async () => prometheusText(await telemetry.metrics()),
     });
     pieces.gateway = gateway;
     await gateway.start();
@@ -146,7 +193,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, database, telemetry, stopLogs } = pieces;
+    const { gateway, worker, relay, database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     try {
       await gateway?.stop();
@@ -154,7 +201,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       await relay?.stop();
       await database?.close();
     } finally {
-      telemetry?.stop();
+      await telemetry?.stop();
+      statements?.stop();
       stopLogs?.();
     }
   }
@@ -168,12 +216,20 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       from plimsoll.task`);
   }
 
+  async function gauges(): Promise<readonly Metric[]> {
+    const { database, gateway } = pieces;
+    // A database that is down is when numbers are wanted most.
+    const tasks = await taskCounts().catch(() => undefined);
+    return database === undefined ? [] : appGauges(database.pools(), gateway?.inFlight ?? 0, tasks);
+  }
+
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
     return {
       ...need('telemetry').snapshot(lastMs),
       pools: need('database').pools(),
       http: { inFlight: pieces.gateway?.inFlight ?? 0 },
       tasks: await taskCounts(),
+      statementsPerOperation: need('statements').snapshot(),
     };
   }
 
@@ -189,6 +245,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       return need('migrations');
     },
     telemetry: (lastMs = 10_000) => snapshot(lastMs),
+    spans: () => need('telemetry').spans(),
+    slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);

@@ -1,5 +1,8 @@
 import type { MigrationSource } from '../database/migrate.ts';
 import { jobMigrations } from '../durable/migrations.ts';
+import { moduleMigrations } from '../modules/migrations.ts';
+import { sessionMigrations } from '../gateway/session-migrations.ts';
+import { receiptMigrations } from '../jobs/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -7,7 +10,10 @@ import type { PlanOptions } from './plan-options.ts';
 export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly MigrationSource[] {
   return [
     jobMigrations,
+    receiptMigrations,
     outboxMigrations,
+    sessionMigrations,
+    moduleMigrations,
     ...plan.modules.flatMap((module) =>
       module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
     ),

@@ -1,9 +1,11 @@
 import type { PoolOptions } from '../database/pool.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
-import type { GatewayOptions } from '../gateway/gateway.ts';
+import type { GatewayOptions } from '../gateway/options.ts';
+import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 import type { Module } from '../modules/module.ts';
+import type { SpanOptions } from '../telemetry/spans.ts';
 
 /** What must hold for an operation: 95 % of requests within `p95Ms`, and at most `errorRate` of them failing. */
 export interface Objective {
@@ -22,9 +24,22 @@ export interface PlanOptions {
   readonly modules: readonly Module[];
   readonly http?: Pick<
     GatewayOptions,
-    'host' | 'port' | 'maxBodyBytes' | 'requestTimeoutMs' | 'maxInFlight' | 'drainMs'
+    | 'host'
+    | 'port'
+    | 'maxBodyBytes'
+    | 'requestTimeoutMs'
+    | 'maxInFlight'
+    | 'drainMs'
+    | 'answerTimeoutMs'
+    | 'maxHeaders'
+    | 'cors'
+    | 'trustProxy'
+    | 'authenticate'
+    | 'openapi'
   > & {
     readonly routes?: readonly Route[];
+    /** Sessions in the database, for routes with `session`. Default none. */
+    readonly sessions?: SessionOptions;
   };
   readonly database?: {
     /** Default: DATABASE_URL, else the embedded PostgreSQL of `plimsoll start`. */
@@ -37,6 +52,17 @@ export interface PlanOptions {
     readonly pool?: PoolOptions;
   };
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
+  readonly boundaries?: {
+    /** Where `plimsoll check boundaries` finds one folder per module, from the plan's folder. Default `modules`. */
+    readonly modulesDir?: string;
+    /**
+     * What happens to a handler's statement that touches a table its module does not own: PL_FOREIGN_TABLE,
+     * a message in the background channel, or nothing. Default `refuse`, in production `report`.
+     */
+    readonly statements?: 'refuse' | 'report' | 'off';
+  };
+  /** Which traces are kept; OTEL_EXPORTER_OTLP_ENDPOINT says where they are sent. */
+  readonly telemetry?: SpanOptions;
   /** Deadline of an operation that declares none. Default 10_000. */
   readonly timeoutMs?: number;
   /** The load to be held, against which headroom is counted. */

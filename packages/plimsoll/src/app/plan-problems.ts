@@ -1,5 +1,9 @@
+import { isIP } from 'node:net';
 import type { Problem } from '../kernel/errors.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
+import { corsProblems } from '../gateway/hardening.ts';
+import { methodOf, routeProblems } from '../gateway/route.ts';
+import { sessionProblems } from '../gateway/session-store.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
 
@@ -41,6 +45,23 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   number('http.requestTimeoutMs', http.requestTimeoutMs, 1, 3_600_000, true);
   number('http.maxInFlight', http.maxInFlight, 1, 1_000_000, true);
   number('http.drainMs', http.drainMs, 0, 3_600_000, true);
+  number('http.answerTimeoutMs', http.answerTimeoutMs, 1, 3_600_000, true);
+  number('http.maxHeaders', http.maxHeaders, 1, 2_000, true);
+  if (http.cors !== undefined) problems.push(...corsProblems(http.cors, 'http.cors'));
+  if (http.sessions !== undefined) problems.push(...sessionProblems(http.sessions, 'http.sessions'));
+  for (const [index, proxy] of (http.trustProxy ?? []).entries()) {
+    const [address = '', bits = '0', more] = proxy.split('/');
+    const most = isIP(address) === 4 ? 32 : 128;
+    const sound = isIP(address) !== 0 && more === undefined && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
+    check(
+      `http.trustProxy[${index}]`,
+      sound,
+      `is ${JSON.stringify(proxy)}; want an address or a network such as "10.0.0.0/8"`,
+    );
+  }
+  number('telemetry.sampleRatio', plan.telemetry?.sampleRatio, 0, 1, false);
+  number('telemetry.slowMs', plan.telemetry?.slowMs, 0, 3_600_000, false);
+  number('telemetry.poolWaitMs', plan.telemetry?.poolWaitMs, 0, 3_600_000, false);
   number('database.embeddedReplicas', database.embeddedReplicas, 0, 8, true);
   for (const [name, value] of Object.entries(database.pool ?? {})) {
     number(`database.pool.${name}`, value, 1, name === 'max' ? 1_000 : 3_600_000, true);
@@ -56,23 +77,33 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   number('worker.pollMs', worker.pollMs, 10, 60_000, true);
   number('worker.drainMs', worker.drainMs, 0, 3_600_000, true);
 
+  check(
+    'boundaries.statements',
+    ['refuse', 'report', 'off', undefined].includes(plan.boundaries?.statements),
+    `is ${JSON.stringify(plan.boundaries?.statements)}; want "refuse", "report" or "off"`,
+  );
+
   const registry = registryOf(plan, problems);
   if (registry === undefined) return problems;
 
   const known = (path: string, id: string, operation: unknown): void =>
     check(path, registry.operations.get(id) === operation, `no module of the plan implements ${id}`);
   const seen = new Set<string>();
-  for (const [index, { path: pattern, operation, status, errors = {} }] of (http.routes ?? []).entries()) {
+  for (const [index, listed] of (http.routes ?? []).entries()) {
+    const { path: pattern, operation, status, errors = {}, session } = listed;
     const path = `http.routes[${index}]`;
     check(
       path,
       pattern.startsWith('/') && !pattern.startsWith('/-/'),
       `the path ${JSON.stringify(pattern)} must start with "/" and not with "/-/", which is ours`,
     );
-    const method = operation.kind === 'query' ? 'GET' : 'POST';
+    const method = methodOf(listed);
     check(path, !seen.has(`${method} ${pattern}`), `${method} ${pattern} is listed twice`);
     seen.add(`${method} ${pattern}`);
     known(path, operation.id, operation);
+    problems.push(...routeProblems(listed, path));
+    if (session !== undefined)
+      check(path, http.sessions !== undefined, `${session}s a session; set http.sessions in the plan`);
     number(`${path}.status`, status, 200, 299, true);
     const declared = operation.kind === 'command' ? Object.keys(operation.errors as object) : [];
     for (const [name, errorStatus] of Object.entries(errors)) {

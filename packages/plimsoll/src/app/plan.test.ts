@@ -98,3 +98,44 @@ test('a set of modules that does not fit together is reported whole', () => {
 test('a contract with impossible names is refused', () => {
   expect(() => contract('Bad-Name', { 'x y': event({ payload: z.object({}) }) })).toThrow(/2 problems/);
 });
+
+test('what HTTP cannot do is reported with its place', () => {
+  const problems = problemsOf({
+    ...sound,
+    http: {
+      answerTimeoutMs: 0,
+      maxHeaders: 0,
+      cors: { origins: ['*', 'shop.example'], credentials: true },
+      sessions: { secret: 'hunter2', ttlMs: 1, cookieName: 'a b' },
+      trustProxy: ['10.0.0.0/8', '::1', 'everyone', '10.0.0.0/33', '10.0.0.0/', '::/129'],
+      routes: [
+        route('/a', a.see, { enqueue: true }),
+        route('/b', a.run, { enqueue: true, status: 201, errors: { No: 409 } }),
+        route('/c', a.see, { session: 'begin' }),
+        route('/d', a.run, { enqueue: true, session: 'end' }),
+      ],
+    },
+  });
+  expect(problems.map(({ path }) => path)).toEqual([
+    'http.answerTimeoutMs',
+    'http.maxHeaders',
+    'http.cors.origins[1]',
+    'http.cors.credentials',
+    'http.sessions.secret',
+    'http.sessions.ttlMs',
+    'http.sessions.cookieName',
+    'http.trustProxy[2]',
+    'http.trustProxy[3]',
+    'http.trustProxy[4]',
+    'http.trustProxy[5]',
+    'http.routes[0]',
+    'http.routes[1].status',
+    'http.routes[1].errors',
+    'http.routes[2]',
+    'http.routes[3]',
+  ]);
+  expect(JSON.stringify(problems)).not.toContain('hunter2');
+  expect(problemsOf({ ...sound, http: { routes: [route('/d', a.run, { session: 'end' })] } })).toMatchObject([
+    { path: 'http.routes[0]', message: expect.stringContaining('http.sessions') as string },
+  ]);
+});

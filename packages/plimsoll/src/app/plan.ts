@@ -1,4 +1,4 @@
-import { gatewayDefaults } from '../gateway/gateway.ts';
+import { gatewayDefaults } from '../gateway/options.ts';
 import type { Route } from '../gateway/route.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { gatewayDefaults } from './gateway.ts';
+import { gatewayDefaults } from './options.ts';
 
 test('the page lists exactly the defaults there are', () => {
   const page = readFileSync(new URL('../../../../docs/patterns/gateway.md', import.meta.url), 'utf8');

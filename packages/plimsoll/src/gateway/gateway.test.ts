@@ -8,7 +8,8 @@ import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { command, contract, query, type AnyOperation } from '../modules/contract.ts';
 import { stress } from '../testing/stress.ts';
-import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts';
+import { createGateway, type Gateway } from './gateway.ts';
+import type { GatewayOptions } from './options.ts';
 import type { ProblemDetails } from './problem.ts';
 import { route } from './route.ts';
 
@@ -151,14 +152,37 @@ describe('routes', () => {
       ['GET', '/keep'],
       ['DELETE', '/keep'],
       ['PUT', '/keep'],
+      ['PATCH', '/keep/7?a=1'],
+      ['POST', '/healthz'],
     ] as const) {
-      const problem = await problemIn(await fetch(`${gateway.url}${path}`, { method }));
-      expect(problem).toMatchObject({
-        status: 404,
-        code: 'PL_NOT_FOUND',
-        detail: `${method} ${path}: no such route`,
+      const allowed = path.startsWith('/keep') ? 'POST, OPTIONS' : 'GET, HEAD, OPTIONS';
+      const response = await fetch(`${gateway.url}${path}`, { method });
+      expect(response.headers.get('allow')).toBe(allowed);
+      expect(await problemIn(response)).toMatchObject({
+        status: 405,
+        code: 'PL_METHOD_NOT_ALLOWED',
+        detail: `${method} ${path}: allowed are ${allowed}`,
       });
     }
+    for (const method of ['GET', 'POST', 'DELETE']) {
+      const response = await fetch(`${gateway.url}/nowhere`, { method });
+      expect(response.headers.get('allow')).toBeNull();
+      expect(await problemIn(response)).toMatchObject({
+        status: 404,
+        code: 'PL_NOT_FOUND',
+        detail: `${method} /nowhere: no such route`,
+      });
+    }
+  });
+
+  test('OPTIONS tells the methods of a path, HEAD is a GET without its body', async () => {
+    const gateway = await start(echo);
+    const options = await fetch(`${gateway.url}/keep/7`, { method: 'OPTIONS' });
+    expect([options.status, options.headers.get('allow')]).toEqual([204, 'POST, OPTIONS']);
+    expect((await fetch(`${gateway.url}/nowhere`, { method: 'OPTIONS' })).status).toBe(404);
+    const head = await fetch(`${gateway.url}/echo?a=1`, { method: 'HEAD' });
+    expect([head.status, await head.text()]).toEqual([200, '']);
+    expect(head.headers.get('content-length')).toBe(String('{"a":"1"}'.length));
   });
 
   test('the input is the query string or the body, and path parameters, which win', async () => {

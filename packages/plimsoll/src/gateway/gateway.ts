@@ -1,46 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
+import cookie from '@fastify/cookie';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createContext, runInContext, type RequestContext } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
-import { PlimsollError } from '../kernel/errors.ts';
+import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
-import type { AnyOperation } from '../modules/contract.ts';
+import { correlationIdOf, parseTraceparent, rootSpan, type SpanNode } from '../kernel/trace.ts';
+import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
+import { validate } from '../modules/validate.ts';
+import { authentication } from './authentication.ts';
+import { addSecurityHeaders, serverLimits, watchAnswers, type AnswerWatch } from './hardening.ts';
+import { allowedMethods, type AllowedMethods } from './methods.ts';
+import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options.ts';
+import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from './problem.ts';
-import type { Route } from './route.ts';
-
-export interface GatewayOptions {
-  readonly scope: object;
-  readonly routes: readonly Route[];
-  readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
-  /** Rejects when the process cannot serve; asked by `/readyz`. */
-  readonly ready: () => Promise<void>;
-  /** Answers `/-/telemetry`, to loopback only. */
-  readonly telemetry?: (lastMs: number) => Promise<unknown>;
-  /** Default 127.0.0.1. */
-  readonly host?: string;
-  /** 0 takes any free port. Default 3000. */
-  readonly port?: number;
-  /** Largest request body. Default 1 MiB. */
-  readonly maxBodyBytes?: number;
-  /** Longest time for one request, from its headers to the answer. Default 10_000. */
-  readonly requestTimeoutMs?: number;
-  /** Requests under way at once; more are refused with 503 and Retry-After. Default 512. */
-  readonly maxInFlight?: number;
-  /** How long a draining gateway waits for requests under way. Default 10_000. */
-  readonly drainMs?: number;
-}
-
-export const gatewayDefaults = {
-  host: '127.0.0.1',
-  port: 3000,
-  maxBodyBytes: 1_048_576,
-  requestTimeoutMs: 10_000,
-  maxInFlight: 512,
-  drainMs: 10_000,
-} as const;
+import { methodOf, successStatus, type Route } from './route.ts';
 
 export interface Gateway extends Lifecycle {
   /** Where it listens; PL_LIFECYCLE before start. */
@@ -52,39 +29,48 @@ export interface Gateway extends Lifecycle {
 interface Arrival {
   readonly correlationId: string;
   readonly startedMs: number;
+  readonly span: SpanNode;
   error?: unknown;
 }
 
 const safeId = /^[\w.:-]{1,128}$/;
-const loopback = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
 
 /** HTTP routes from operations, on Fastify, with limits on body, time and requests in flight. */
 export function createGateway(options: GatewayOptions): Gateway {
   const settings = { ...gatewayDefaults, ...options };
+  throwIfProblems('the gateway', gatewayProblems(options));
   const { scope } = options;
+  const auth = authentication(options.authenticate, options.sessions);
+  const authenticates = options.authenticate !== undefined || options.sessions !== undefined;
   const arrivals = new WeakMap<FastifyRequest, Arrival>();
   let server: FastifyInstance | undefined;
+  // With the server.
+  let answers: AnswerWatch | undefined;
   let inFlight = 0;
   let draining = false;
   // Set while a drain waits for the last request; called by it.
   let onIdle: (() => void) | undefined;
 
   function arrive(request: FastifyRequest, reply: FastifyReply): void {
-    const given = request.headers['x-correlation-id'];
-    const arrival: Arrival = {
-      correlationId: typeof given === 'string' && safeId.test(given) ? given : randomUUID(),
-      startedMs: systemClock.monotonicMs(),
-    };
+    const arrival = arrivalOf(request);
     arrivals.set(request, arrival);
     void reply.header('x-correlation-id', arrival.correlationId);
-    const internal = isInternal(request);
+    const internal = watching.has(request.routeOptions.url ?? '');
+    answers?.opened(request, arrival.startedMs);
     if (!internal) inFlight += 1;
     // `close` comes exactly once, also when the client goes away before the answer.
     reply.raw.once('close', () => {
+      answers?.closed(request);
       if (!internal) inFlight -= 1;
       if (inFlight === 0) onIdle?.();
       report(request, reply, arrival);
     });
+    if (request.raw.rawHeaders.length / 2 > settings.maxHeaders) {
+      throw new PlimsollError(
+        'PL_HEADERS_TOO_LARGE',
+        `the request has more than ${settings.maxHeaders} header fields; send fewer`,
+      );
+    }
     if (internal) return;
     if (draining)
       throw new PlimsollError('PL_DRAINING', 'the process is shutting down; send the request to another one');
@@ -108,6 +94,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       status: reply.raw.writableFinished ? reply.statusCode : 499,
       durationMs: systemClock.monotonicMs() - arrival.startedMs,
       correlationId: arrival.correlationId,
+      span: arrival.span,
       ...(arrival.error === undefined ? {} : { error: arrival.error }),
     });
   }
@@ -131,70 +118,89 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   function handle(route: Route): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
     const { operation } = route;
-    const emptyStatus = operation.kind === 'command' && operation.output === undefined ? 204 : 200;
     return async (request, reply) => {
-      const arrival = arrivals.get(request) ?? {
-        correlationId: randomUUID(),
-        startedMs: systemClock.monotonicMs(),
-      };
+      const arrival = arrivals.get(request) ?? arrivalOf(request);
       const gone = new AbortController();
       reply.raw.once('close', () => {
         if (!reply.raw.writableFinished)
           gone.abort(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
       });
       const context = requestContext(request, arrival, gone.signal);
-      const result = await runInContext(context, () =>
-        beforeDeadline(context, options.call(operation, inputOf(operation, request))),
+      const input = inputOf(operation, request);
+      return runInContext(context, () =>
+        beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply)),
       );
-      if (operation.kind === 'command' && Object.keys(operation.errors as object).length > 0) {
-        const outcome = result as { ok: true; value: unknown } | { ok: false; error: string; data: unknown };
-        if (!outcome.ok)
-          return answer(
-            reply,
-            declaredProblem(
-              operation.id,
-              outcome,
-              route.errors?.[outcome.error] ?? 422,
-              arrival.correlationId,
-            ),
-          );
-        return succeed(reply, route.status ?? emptyStatus, outcome.value);
+
+      async function performAs(anonymous: RequestContext): Promise<FastifyReply> {
+        const caller = await auth.whoIs(request);
+        const known =
+          caller === undefined ? anonymous : { ...anonymous, caller: { ...anonymous.caller, ...caller } };
+        return runInContext(known, () => perform(route, input, request, reply));
       }
-      return succeed(reply, route.status ?? emptyStatus, result);
     };
+  }
+
+  async function perform(
+    route: Route,
+    input: unknown,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<FastifyReply> {
+    const { operation } = route;
+    if (route.enqueue === true && operation.kind === 'command') return accept(operation, input, reply);
+    const result = await options.call(operation, input);
+    let output = result;
+    if (operation.kind === 'command' && Object.keys(operation.errors as object).length > 0) {
+      const outcome = result as { ok: true; value: unknown } | { ok: false; error: string; data: unknown };
+      if (!outcome.ok) {
+        const correlationId = arrivals.get(request)?.correlationId ?? '';
+        const status = route.errors?.[outcome.error] ?? 422;
+        return answer(reply, declaredProblem(operation.id, outcome, status, correlationId));
+      }
+      output = outcome.value;
+    }
+    if (route.session === 'begin') await auth.begin(request, reply, output);
+    if (route.session === 'end') await auth.end(request, reply);
+    return succeed(reply, successStatus(route), output);
+  }
+
+  /** Validated first: who is told "accepted" must not learn later that it could never have run. */
+  async function accept(operation: AnyCommand, input: unknown, reply: FastifyReply): Promise<FastifyReply> {
+    await validate(operation.input, input, 'PL_INPUT_INVALID', `input of ${operation.id}`);
+    const jobId = await options.enqueue?.(operation, input);
+    return succeed(reply.header('location', `/-/jobs/${jobId}`), 202, { jobId });
   }
 
   function requestContext(request: FastifyRequest, arrival: Arrival, signal: AbortSignal): RequestContext {
     const given = request.headers['idempotency-key'];
+    const { traceparent } = arrival.span.root;
     // Never the correlation id: one of those may span several requests, which are not the same work.
     const key = typeof given === 'string' && given !== '' && given.length <= 255 ? { key: given } : {};
     return createContext({
       correlationId: arrival.correlationId,
+      span: arrival.span,
+      ...(traceparent === undefined ? {} : { caller: { traceparent } }),
       ...key,
       signal,
       deadlineAtMs: arrival.startedMs + settings.requestTimeoutMs,
     });
   }
 
-  function build(): FastifyInstance {
+  async function build(): Promise<FastifyInstance> {
     const app = fastify({
       logger: false,
       bodyLimit: settings.maxBodyBytes,
       // Cuts clients that send their request slowly.
       requestTimeout: settings.requestTimeoutMs,
-      http: {
-        // With a limit for headers above that of the request, as is the default, Node takes each for the other.
-        headersTimeout: settings.requestTimeoutMs,
-        requestTimeout: settings.requestTimeoutMs,
-        // Node looks only every 30 seconds unless told otherwise.
-        connectionsCheckingInterval: Math.min(1_000, settings.requestTimeoutMs),
-      },
+      http: serverLimits(settings),
+      trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
       forceCloseConnections: 'idle',
       // A draining gateway refuses by itself, as a problem.
       return503OnClosing: false,
       routerOptions: { maxParamLength: 500 },
       // A path that cannot be read reaches no route and no hook.
       frameworkErrors(error, request, reply) {
+        void reply.header('x-content-type-options', 'nosniff');
         try {
           arrive(request, reply);
           void refuse(error, request, reply);
@@ -203,6 +209,10 @@ export function createGateway(options: GatewayOptions): Gateway {
         }
       },
     });
+    // One more than is let through, so that one too many is seen: Node leaves out the rest in silence.
+    app.server.maxHeadersCount = settings.maxHeaders + 1;
+    await addSecurityHeaders(app, options.cors);
+    if (authenticates) await app.register(cookie);
     // JSON is the only body that is read.
     app.removeContentTypeParser('text/plain');
     app.addHook('onRequest', (request, reply, done) => {
@@ -214,33 +224,25 @@ export function createGateway(options: GatewayOptions): Gateway {
       }
     });
     app.setErrorHandler(refuse);
-    app.setNotFoundHandler((request, reply) => {
-      const error = new PlimsollError(
-        'PL_NOT_FOUND',
-        `${request.method} ${request.url.slice(0, 200)}: no such route`,
-      );
-      return answer(reply, problemOf(error, arrivals.get(request)?.correlationId ?? ''));
+    const { telemetry, metrics, openapi, jobStatus, routes } = options;
+    const isDraining = (): boolean => draining;
+    const own = addOwnRoutes(app, {
+      routes,
+      draining: isDraining,
+      ready: options.ready,
+      telemetry,
+      metrics,
+      openapi,
+      jobStatus,
     });
-    app.get('/healthz', () => ({ status: 'ok' }));
-    app.get('/readyz', async () => {
-      if (draining) throw new PlimsollError('PL_DRAINING', 'the process is shutting down');
-      await options.ready();
-      return { status: 'ready' };
-    });
-    const { telemetry } = options;
-    if (telemetry !== undefined) {
-      app.get('/-/telemetry', (request, reply) => {
-        const { lastMs } = request.query as { lastMs?: string };
-        const { 'x-forwarded-for': forwardedFor, forwarded } = request.headers;
-        const direct = forwardedFor === undefined && forwarded === undefined;
-        if (!direct || !loopback.has(request.socket.remoteAddress ?? '')) return reply.callNotFound();
-        const asked = Number(lastMs);
-        return telemetry(asked > 0 && asked < Infinity ? asked : 10_000);
-      });
-    }
+    const allowed = allowedMethods([
+      ...own.map((path) => ({ method: 'GET' as const, path })),
+      ...routes.map((route) => ({ method: methodOf(route), path: route.path })),
+    ]);
+    app.setNotFoundHandler((request, reply) => unanswered(allowed, request, reply));
     for (const route of options.routes) {
       app.route({
-        method: route.operation.kind === 'query' ? 'GET' : 'POST',
+        method: methodOf(route),
         url: route.path,
         config: { operation: route.operation.id },
         handler: handle(route),
@@ -249,12 +251,27 @@ export function createGateway(options: GatewayOptions): Gateway {
     return app;
   }
 
+  /** No route, or none of this method: OPTIONS is told what there is. */
+  function unanswered(allowed: AllowedMethods, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const path = request.url.split('?', 1)[0] ?? '';
+    // Telemetry sends strangers here by itself, with a method that it would have.
+    const methods = allowed(path).filter((method) => method !== request.method || method === 'OPTIONS');
+    const shown = `${request.method} ${request.url.slice(0, 200)}`;
+    if (methods.length === 0)
+      return refuse(new PlimsollError('PL_NOT_FOUND', `${shown}: no such route`), request, reply);
+    void reply.header('allow', methods.join(', '));
+    if (request.method === 'OPTIONS') return reply.code(204).send();
+    const error = new PlimsollError('PL_METHOD_NOT_ALLOWED', `${shown}: allowed are ${methods.join(', ')}`);
+    return refuse(error, request, reply);
+  }
+
   const lifecycle = createLifecycle({
     name: 'gateway',
     async start() {
       draining = false;
-      const building = build();
+      const building = await build();
       server = building;
+      answers = watchAnswers(settings.requestTimeoutMs + settings.answerTimeoutMs);
       try {
         await building.listen({ host: settings.host, port: settings.port });
       } catch (error) {
@@ -286,6 +303,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       server?.server.close();
       server?.server.closeAllConnections();
       await closing;
+      answers?.[Symbol.dispose]();
+      answers = undefined;
       server = undefined;
     },
   });
@@ -303,9 +322,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   });
 }
 
-function isInternal(request: FastifyRequest): boolean {
-  const url = request.routeOptions.url;
-  return url === '/healthz' || url === '/readyz' || url === '/-/telemetry';
+function arrivalOf({ headers }: FastifyRequest): Arrival {
+  const { 'x-correlation-id': given, traceparent: header } = headers;
+  const traced = typeof header === 'string' ? parseTraceparent(header) : undefined;
+  const traceparent = traced === undefined ? undefined : (header as string);
+  const own = typeof given === 'string' && safeId.test(given) ? given : undefined;
+  const correlationId = own ?? (traced === undefined ? randomUUID() : correlationIdOf(traced));
+  return { correlationId, startedMs: systemClock.monotonicMs(), span: rootSpan(correlationId, traceparent) };
 }
 
 function inputOf(operation: AnyOperation, request: FastifyRequest): unknown {

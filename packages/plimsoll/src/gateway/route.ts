@@ -1,3 +1,4 @@
+import type { Problem } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 
 export interface RouteOptions {
@@ -5,19 +6,65 @@ export interface RouteOptions {
   readonly status?: number;
   /** Status of each declared error. Default 422. */
   readonly errors?: Readonly<Record<string, number>>;
+  /** Answer 202 with the id of a job that runs the command later. Default false. */
+  readonly enqueue?: boolean;
+  /**
+   * `begin`: a success of the command logs its output's `principal` (and `tenant`) in, under a new session.
+   * `end`: a success logs out. Default: the session stays as it is.
+   */
+  readonly session?: 'begin' | 'end';
 }
 
 /** An operation under a path. A query is GET, a command is POST: the method follows from what it is. */
-export interface Route extends RouteOptions {
+export interface Route<Op extends AnyOperation = AnyOperation> extends RouteOptions {
   /** Fastify's pattern: `/products/:sku`. */
   readonly path: string;
-  readonly operation: AnyOperation;
+  readonly operation: Op;
 }
 
 /**
  * A query's input is its path parameters and query string; a command's is its JSON body and path
  * parameters. Both come as the schema makes them: use coercing schemas for numbers in a query string.
  */
-export function route(path: string, operation: AnyOperation, options: RouteOptions = {}): Route {
+export function route<Op extends AnyOperation>(
+  path: string,
+  operation: Op,
+  options: RouteOptions = {},
+): Route<Op> {
   return { path, operation, ...options };
+}
+
+export function methodOf({ operation }: Route): 'GET' | 'POST' {
+  return operation.kind === 'query' ? 'GET' : 'POST';
+}
+
+/** Status of a success: 202 for what is only accepted, 204 for a command without output. */
+export function successStatus(route: Route): number {
+  if (route.enqueue === true) return 202;
+  const empty = route.operation.kind === 'command' && route.operation.output === undefined;
+  return route.status ?? (empty ? 204 : 200);
+}
+
+/** What one route asks for that cannot be, whatever the plan is. */
+export function routeProblems(route: Route, path: string): readonly Problem[] {
+  const { operation, enqueue = false, session } = route;
+  const problems: Problem[] = [];
+  if (enqueue && operation.kind === 'query')
+    problems.push({ path, message: `${operation.id} is a query; only a command can be enqueued` });
+  if (enqueue && route.status !== undefined)
+    problems.push({
+      path: `${path}.status`,
+      message: 'an enqueued command is answered with 202; leave it out',
+    });
+  if (enqueue && route.errors !== undefined)
+    problems.push({
+      path: `${path}.errors`,
+      message: 'an enqueued command has not failed yet when it is answered; leave it out',
+    });
+  if (session !== undefined && (operation.kind === 'query' || enqueue))
+    problems.push({
+      path,
+      message: `${operation.id} cannot ${session} a session; only a command that is run at once can`,
+    });
+  return problems;
 }

@@ -16,3 +16,5 @@ export { jobDefaults, newJob, type JobRequest } from './job.ts';
 export { createWorker, workerDefaults, type TaskHandler, type WorkerOptions } from '../durable/worker.ts';
 export { completeTask, insertTasks, unpark, type ClaimedTask, type NewTask } from '../durable/task.ts';
 export { jobMigrations } from '../durable/migrations.ts';
+export { receiptMigrations } from './migrations.ts';
+export { acceptJob, forgetReceipts, jobStatus, type JobStatus } from './receipt.ts';

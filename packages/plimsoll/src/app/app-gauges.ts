@@ -1,0 +1,48 @@
+import type { Database } from '../database/database.ts';
+import type { Metric } from '../telemetry/metrics.ts';
+
+/** What an app knows of itself at this moment; without task counts when the database cannot be asked. */
+export function appGauges(
+  pools: ReturnType<Database['pools']>,
+  inFlight: number,
+  tasks: object | undefined,
+): readonly Metric[] {
+  const perPool = (
+    name: string,
+    description: string,
+    value: (pool: (typeof states)[number][1]) => number,
+  ): Metric => ({
+    name,
+    unit: '{connection}',
+    description,
+    kind: 'gauge',
+    points: states.map(([pool, state]) => ({
+      attributes: { 'db.client.connection.pool.name': pool },
+      value: value(state),
+    })),
+  });
+  const states = Object.entries(pools);
+  return [
+    perPool('db.client.connection.used', 'Connections in use.', (pool) => pool.inUse),
+    perPool('db.client.connection.open', 'Connections open, in use or idle.', (pool) => pool.open),
+    perPool('db.client.connection.max', 'Connections allowed.', (pool) => pool.max),
+    perPool('db.client.connection.pending_requests', 'Waits for a connection.', (pool) => pool.waiting),
+    {
+      name: 'http.server.active_requests',
+      unit: '{request}',
+      description: 'Requests under way.',
+      kind: 'gauge',
+      points: [{ attributes: {}, value: inFlight }],
+    },
+    {
+      name: 'plimsoll.tasks',
+      unit: '{task}',
+      description: 'Durable work by state; outbox is events without a position yet.',
+      kind: 'gauge',
+      points: Object.entries(tasks ?? {}).map(([state, value]) => ({
+        attributes: { state },
+        value: Number(value),
+      })),
+    },
+  ];
+}

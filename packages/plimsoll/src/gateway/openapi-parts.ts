@@ -1,0 +1,93 @@
+import type { JsonSchema } from './json-schema.ts';
+
+export interface OpenApiOperation {
+  readonly operationId: string;
+  readonly summary: string;
+  readonly tags: readonly string[];
+  readonly parameters: readonly JsonSchema[];
+  readonly requestBody?: JsonSchema;
+  readonly responses: Readonly<Record<string, JsonSchema>>;
+}
+
+const text = { type: 'string' } as const;
+const anyProblem = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } };
+
+/** What every document has, whatever its routes. */
+export const fixedComponents: Readonly<
+  Record<'schemas' | 'parameters' | 'responses', Record<string, JsonSchema>>
+> = {
+  schemas: {
+    Problem: {
+      description: 'RFC 9457 problem details.',
+      type: 'object',
+      properties: {
+        type: text,
+        title: text,
+        status: { type: 'integer', minimum: 400, maximum: 599 },
+        detail: text,
+        code: { ...text, description: 'Stable; compare this, never a text.' },
+        correlationId: { ...text, description: 'Names the request in the logs.' },
+        data: {},
+      },
+      required: ['type', 'title', 'status', 'code', 'correlationId'],
+    },
+    AcceptedJob: {
+      type: 'object',
+      properties: { jobId: { ...text, format: 'uuid' } },
+      required: ['jobId'],
+    },
+    JobStatus: {
+      type: 'object',
+      properties: {
+        jobId: { ...text, format: 'uuid' },
+        name: { ...text, description: 'The operation that it runs.' },
+        state: { enum: ['queued', 'running', 'done', 'failed'] },
+        acceptedAt: { ...text, format: 'date-time' },
+        attempts: { type: 'integer', description: 'Tries begun so far; absent when it is done.' },
+        maxAttempts: { type: 'integer' },
+        lastError: {
+          type: 'object',
+          properties: { code: text, message: text },
+          required: ['code', 'message'],
+        },
+      },
+      required: ['jobId', 'name', 'state', 'acceptedAt'],
+    },
+  },
+  parameters: {
+    IdempotencyKey: {
+      name: 'Idempotency-Key',
+      in: 'header',
+      required: false,
+      description: 'Names this piece of work: send the same one when sending the same work again.',
+      schema: { ...text, minLength: 1, maxLength: 255 },
+    },
+  },
+  responses: {
+    Accepted: {
+      description: 'Accepted; it runs later.',
+      headers: {
+        Location: { description: 'Where its state is told.', schema: { ...text, format: 'uri-reference' } },
+      },
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/AcceptedJob' } } },
+    },
+  },
+};
+
+/** `GET /-/jobs/{jobId}`. */
+export const jobPath: Readonly<Record<'get', OpenApiOperation>> = {
+  get: {
+    operationId: 'plimsoll.job',
+    summary: 'State of an accepted job',
+    tags: [],
+    parameters: [{ name: 'jobId', in: 'path', required: true, schema: { ...text, format: 'uuid' } }],
+    responses: {
+      '200': {
+        description: 'Its state.',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/JobStatus' } } },
+      },
+      '404': { description: 'No such job was accepted, or its receipt was deleted.', content: anyProblem },
+      default: { description: 'Any other problem.', content: anyProblem },
+    },
+  },
+};
