@@ -1,0 +1,163 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import express from 'express';
+import { runInContext } from '../kernel/context.ts';
+import { beforeDeadline } from '../kernel/deadline.ts';
+import { isPlimsollError, PlimsollError, type ErrorCode } from '../kernel/errors.ts';
+import type { AnyOperation } from '../modules/contract.ts';
+import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from '../gateway/problem.ts';
+import type { Route } from '../gateway/route.ts';
+import { arrive, expressDefaults, type Arrival } from './context.ts';
+
+/** What a handler reads of Express's request. */
+interface Request extends IncomingMessage {
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly query: unknown;
+  readonly body?: unknown;
+}
+type Next = (error?: unknown) => void;
+type Handler = (request: Request, response: ServerResponse, next: Next) => void;
+type AddRoute = (path: string, ...handlers: readonly Handler[]) => unknown;
+
+/** An Express app or router. */
+export interface MountTarget {
+  readonly get: unknown;
+  readonly post: unknown;
+}
+
+export interface MountOptions {
+  /** For requests that did not come through `plimsollContext`, whose limit holds otherwise. Default 10_000. */
+  readonly requestTimeoutMs?: number;
+  readonly routes: readonly Route[];
+  /** Largest request body, where no parser of yours has read it before. Default 1 MiB. */
+  readonly maxBodyBytes?: number;
+}
+
+/** Anything that calls operations: an app, started with `listen: false`. */
+export interface Callable {
+  readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
+}
+
+/**
+ * Serves operations of an app under an Express app or router: a query is GET, a command is POST, as in the
+ * gateway. Start the app yourself, before the first request, and stop it after the last one.
+ */
+export function mountRoutes(app: Callable, router: MountTarget, options: MountOptions): void {
+  const readJson = express.json({
+    limit: options.maxBodyBytes ?? expressDefaults.maxBodyBytes,
+    // Any JSON: what it must be is for the operation's schema to say.
+    strict: false,
+  }) as unknown as Handler;
+  for (const route of options.routes) {
+    const handle: Handler = (request, response, next) =>
+      void serve(app, route, request, response, next, options);
+    if (route.operation.kind === 'query') (router.get as AddRoute)(route.path, handle);
+    else (router.post as AddRoute)(route.path, readBody(readJson, route, options), handle);
+  }
+}
+
+/** Reads the body unless a parser of the user has; what cannot be read is a problem. */
+function readBody(readJson: Handler, route: Route, options: MountOptions): Handler {
+  return (request, response, next) => {
+    const arrival = arrive(request, response, options);
+    arrival.operation = route.operation.id;
+    const { 'content-length': length, 'transfer-encoding': encoding, 'content-type': type } = request.headers;
+    const hasBody = encoding !== undefined || (length !== undefined && length !== '0');
+    if (hasBody && !/^application\/json\s*(;|$)/i.test(type ?? '')) {
+      const refused = new PlimsollError(
+        'PL_UNSUPPORTED_MEDIA',
+        `the body is ${type ?? 'of no type'}; send JSON`,
+      );
+      answerError(response, arrival, refused);
+      return;
+    }
+    readJson(request, response, (error) => {
+      if (error === undefined || error === null) next();
+      else answerError(response, arrival, unreadable(error));
+    });
+  };
+}
+
+async function serve(
+  app: Callable,
+  route: Route,
+  request: Request,
+  response: ServerResponse,
+  next: Next,
+  options: MountOptions,
+): Promise<void> {
+  const { operation } = route;
+  const arrival = arrive(request, response, options);
+  arrival.operation = operation.id;
+  const { context } = arrival;
+  try {
+    const result = await runInContext(context, () =>
+      beforeDeadline(context, app.call(operation, inputOf(operation, request))),
+    );
+    const emptyStatus = operation.kind === 'command' && operation.output === undefined ? 204 : 200;
+    const status = route.status ?? emptyStatus;
+    if (operation.kind === 'query' || Object.keys(operation.errors as object).length === 0) {
+      answer(response, status, 'application/json', result);
+      return;
+    }
+    const outcome = result as { ok: true; value: unknown } | { ok: false; error: string; data: unknown };
+    if (outcome.ok) answer(response, status, 'application/json', outcome.value);
+    else {
+      const failed = route.errors?.[outcome.error] ?? 422;
+      answerProblem(response, declaredProblem(operation.id, outcome, failed, context.correlationId));
+    }
+  } catch (error) {
+    // A bug, or an error of another library: the user's error handler sees it as from any other route.
+    if (isPlimsollError(error)) answerError(response, arrival, error);
+    else {
+      arrival.error = error;
+      next(error);
+    }
+  }
+}
+
+/** Path parameters join the query string or the body, and win over them. */
+function inputOf(operation: AnyOperation, { params, query, body }: Request): unknown {
+  const rest = operation.kind === 'query' ? query : body;
+  if (Object.keys(params).length === 0) return rest ?? {};
+  if (rest !== undefined && (typeof rest !== 'object' || Array.isArray(rest))) return rest;
+  return { ...rest, ...params };
+}
+
+const byStatus: Readonly<Record<number, ErrorCode>> = {
+  413: 'PL_BODY_TOO_LARGE',
+  415: 'PL_UNSUPPORTED_MEDIA',
+};
+
+/** An error of Express's JSON parser; its status says what was wrong with the body. */
+function unreadable(error: unknown): PlimsollError {
+  const { status, message } = error as { status?: number; message?: string };
+  return new PlimsollError(
+    byStatus[status ?? 400] ?? 'PL_BAD_REQUEST',
+    message ?? 'the body cannot be read',
+    {
+      cause: error,
+    },
+  );
+}
+
+function answerError(response: ServerResponse, arrival: Arrival, error: PlimsollError): void {
+  arrival.error = error;
+  answerProblem(response, problemOf(error, arrival.context.correlationId));
+}
+
+function answerProblem(response: ServerResponse, problem: ProblemDetails): void {
+  if (invitesRetry(problem)) response.setHeader('retry-after', '1');
+  answer(response, problem.status, 'application/problem+json', problem);
+}
+
+function answer(response: ServerResponse, status: number, type: string, body: unknown): void {
+  // The client has gone, or a handler of the user has answered.
+  if (response.destroyed || response.headersSent) return;
+  response.statusCode = status;
+  if (body === undefined) {
+    response.end();
+    return;
+  }
+  response.setHeader('content-type', type);
+  response.end(JSON.stringify(body));
+}
