@@ -1,5 +1,6 @@
 import { objective, plan, route } from 'plimsoll';
 import { readShopEnvironment } from './env.ts';
+import { faultyOrdersModule } from './faulty/orders-module.ts';
 import { shopModules } from './modules.ts';
 import { orders } from './modules/orders/contract.ts';
 import { reviews } from './modules/reviews/contract.ts';
@@ -7,10 +8,16 @@ import { routes } from './routes.ts';
 
 const { BANK_URL, SMTP_URL, PORT } = readShopEnvironment(process.env);
 
+const modules = shopModules({ bankUrl: BANK_URL, smtpUrl: SMTP_URL });
+
 /** The shop in one process, on one primary and one replica. */
 export default plan({
   name: 'shop',
-  modules: shopModules({ bankUrl: BANK_URL, smtpUrl: SMTP_URL }),
+  // With SHOP_FAULTY=1 the list of a customer's orders is written badly on purpose: something for the doctor.
+  modules:
+    process.env['SHOP_FAULTY'] === '1'
+      ? modules.map((module) => (module.name === faultyOrdersModule.name ? faultyOrdersModule : module))
+      : modules,
   http: {
     port: PORT,
     routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),

@@ -11,10 +11,13 @@ import {
   renderProgress,
   renderReport,
 } from '@plimsoll/cli/load';
+import { examine, renderFindings } from '@plimsoll/cli/doctor';
 import { startChild, untilStopped } from '@plimsoll/cli/process';
 import { startCluster } from '@plimsoll/embedded';
 import { migrationsOf, type Plan } from 'plimsoll';
 import { createDatabase, migrate } from 'plimsoll/database';
+import { makeFaulty } from './faulty/history.ts';
+import { lightLoad } from './faulty/light-load.ts';
 import { importRetail, type ImportReport } from './retail/import.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
@@ -29,6 +32,7 @@ Usage: npm start -- [options]
   --duration <seconds>  length of the measurement (default 60)
   --seed <number>       plan the same requests as an earlier run
   --max-rps <number>    never offer more than this
+  --faulty              run the shop with two faults, then let the doctor find them
   --json                the report as JSON on standard output
   --help                this page
 
@@ -42,6 +46,7 @@ const say = (line: string): void => void process.stderr.write(`${elapsed()}  ${l
 interface Options {
   readonly exit: boolean;
   readonly fresh: boolean;
+  readonly faulty: boolean;
   readonly json: boolean;
   /** Undefined: 3000, or any free one when that is taken. */
   readonly port: number | undefined;
@@ -54,7 +59,11 @@ interface Options {
 async function main(options: Options): Promise<void> {
   const stop = new AbortController();
   const stopped = untilStopped().then((why) => stop.abort(new Error(why)));
-  const directory = join(import.meta.dirname, '../../.plimsoll/shop');
+  const directory = join(
+    import.meta.dirname,
+    // Data of its own: the faults must not reach the shop without them.
+    options.faulty ? '../../.plimsoll/shop-faulty' : '../../.plimsoll/shop',
+  );
   const dataDir = join(directory, 'data');
   await mkdir(directory, { recursive: true });
 
@@ -83,13 +92,14 @@ async function main(options: Options): Promise<void> {
     DATABASE_REPLICA_URLS: replicaUrls.join(','),
     BANK_URL: bankUrl,
     SMTP_URL: `smtp://127.0.0.1:${mailPorts.smtp}`,
+    SHOP_FAULTY: options.faulty ? '1' : '0',
   };
   say(`bank at ${bankUrl}, mail sink at ${env.SMTP_URL}`);
 
   // The plan reads the environment when it is loaded.
   Object.assign(process.env, env);
   const plan = ((await import('./plimsoll.plan.ts')) as { default: Plan }).default;
-  await prepareData(plan, url);
+  await prepareData(plan, url, options.faulty);
 
   const logFile = join(directory, 'shop.log');
   const args = [
@@ -109,6 +119,7 @@ async function main(options: Options): Promise<void> {
   );
 
   await measure(plan, target, [url, ...replicaUrls], options, stop.signal);
+  if (options.faulty && !stop.signal.aborted) await diagnose(target, url, replicaUrls, options, stop.signal);
   if (options.exit || stop.signal.aborted) return;
   say('still serving:');
   for (const path of [
@@ -160,12 +171,16 @@ async function choosePort(wanted: number | undefined): Promise<number> {
   return free ? 3000 : 0;
 }
 
-async function prepareData(plan: Plan, url: string): Promise<void> {
+async function prepareData(plan: Plan, url: string, faulty: boolean): Promise<void> {
   await using database = createDatabase({ url, applicationName: 'shop import' });
   const { applied } = await migrate(database, migrationsOf(plan));
   const report = await importRetail(database);
   say(`${applied.length} migrations applied`);
   for (const line of describeImport(report)) say(line);
+  if (!faulty) return;
+  const history = await makeFaulty(database);
+  const [orders, lines] = [history.orders, history.lines].map((count) => count.toLocaleString('en-GB'));
+  say(`faulty: ${orders} generated orders with ${lines} lines as history; no index on orders by customer`);
 }
 
 function describeImport(report: ImportReport): readonly string[] {
@@ -206,8 +221,51 @@ async function measure(
   process.stdout.write(
     options.json
       ? `${JSON.stringify(report, null, 2)}\n`
-      : `\n${renderReport(report, { color, width, command: 'npm start --' })}\n`,
+      : `\n${renderReport(report, { color, width, command: options.faulty ? 'npm start -- --faulty' : 'npm start --' })}\n`,
   );
+}
+
+const watchMs = 15_000;
+
+/** The findings go to standard error with `--json`, because standard output is the report's then. */
+async function diagnose(
+  target: string,
+  databaseUrl: string,
+  replicaUrls: readonly string[],
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  say(`the doctor watches a light load for ${watchMs / 1_000} s`);
+  const over = new AbortController();
+  const loading = lightLoad(target, await createShopScenario(), {
+    visitors: 4,
+    pauseMs: 20,
+    signal: AbortSignal.any([over.signal, signal]),
+  });
+  // A shop that ended ends the watching as well; why is told below.
+  loading.catch(() => over.abort());
+  try {
+    const report = await examine({
+      target,
+      databaseUrl,
+      replicaUrls,
+      windowMs: watchMs,
+      verify: 'npm start',
+      signal: AbortSignal.any([over.signal, signal]),
+    });
+    const out = options.json ? process.stderr : process.stdout;
+    const color = out.isTTY && process.env['NO_COLOR'] === undefined;
+    const width = Math.min(100, out.columns ?? 100);
+    out.write(`\n${renderFindings(report, { color, width })}\n\n`);
+    say(
+      'the faults are in examples/shop/faulty; `npm start` is the shop without them and without the history',
+    );
+  } catch (error) {
+    if (!signal.aborted && !over.signal.aborted) throw error;
+  } finally {
+    over.abort();
+    await loading;
+  }
 }
 
 function readOptions(): Options | undefined {
@@ -215,6 +273,7 @@ function readOptions(): Options | undefined {
     options: {
       exit: { type: 'boolean' },
       fresh: { type: 'boolean' },
+      faulty: { type: 'boolean' },
       json: { type: 'boolean' },
       pool: { type: 'string' },
       port: { type: 'string' },
@@ -238,10 +297,15 @@ function readOptions(): Options | undefined {
   const maxRps =
     values['max-rps'] === undefined ? undefined : number('max-rps', values['max-rps'], 1, 1_000_000);
   if (values.pool !== undefined) number('pool', values.pool, 1, 1_000);
+  if (values.faulty === true && (process.env['DATABASE_URL'] ?? '') !== '')
+    problems.push(
+      '--faulty drops an index and adds orders, so it never uses the database of DATABASE_URL; unset that',
+    );
   if (problems.length > 0) throw new TypeError(problems.join('\n'));
   return {
     exit: values.exit === true,
     fresh: values.fresh === true,
+    faulty: values.faulty === true,
     json: values.json === true,
     port,
     durationMs,

@@ -96,7 +96,9 @@ function describe(
 }
 
 function spreadOf({ perExecution }: StatementCounts): string {
-  const used = perExecution.flatMap((count, bucket) => (count > 0 ? [bucket] : []));
+  // A few that were under way at the edges of the window stand in a bucket that is not theirs.
+  const least = Math.max(2, 0.05 * sum(perExecution));
+  const used = perExecution.flatMap((count, bucket) => (count >= least ? [bucket] : []));
   const lowest = (bounds[(used[0] ?? 0) - 1] ?? 0) + 1;
   const last = used.at(-1) ?? 0;
   const highest = bounds[last];

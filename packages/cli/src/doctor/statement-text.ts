@@ -14,7 +14,8 @@ export function shapeOf(text: string): string {
       .replaceAll(/\$\d+/g, '?')
       .replaceAll(/\b\d+(?:\.\d+)?\b/g, '?'),
   )
-    .replaceAll(/\? ?(?:, ?\? ?)+/g, '?')
+    .replaceAll(/\?(?: ?, ?\?)+/g, '?')
+    .replaceAll(/ (?=[),])/g, '')
     .replace(/;$/, '')
     .toLowerCase();
 }
