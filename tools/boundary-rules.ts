@@ -9,10 +9,10 @@ const layers: readonly (readonly string[])[] = [
   ['kernel'],
   ['database', 'breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'shed', 'rate-limit', 'queue'],
   ['durable'],
-  ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views'],
+  ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],
-  ['gateway', 'telemetry'],
-  ['stores'],
+  ['gateway', 'telemetry', 'client', 'boundaries'],
+  ['express', 'stores'],
   ['app'],
   ['testing'],
 ];
