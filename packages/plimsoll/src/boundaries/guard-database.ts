@@ -11,12 +11,20 @@ export function guardDatabase(database: Database, check: (text: string) => void)
   return {
     ...database,
     readOnly: (fn, options) => database.readOnly((db) => fn(guarded(db, check)), options),
-    transaction: (fn, options) =>
-      database.transaction(
-        (tx) =>
-          fn(Object.defineProperty(guarded(tx, check), 'begun', { get: () => tx.begun }) as Transaction),
-        options,
-      ),
+    transaction: (fn, options) => database.transaction((tx) => fn(guardedTransaction(tx, check)), options),
+  };
+}
+
+function guardedTransaction(tx: Transaction, check: (text: string) => void): Transaction {
+  const { query, one, maybeOne, execute } = guarded(tx, check);
+  return {
+    query,
+    one,
+    maybeOne,
+    execute,
+    get begun() {
+      return tx.begun;
+    },
   };
 }
 

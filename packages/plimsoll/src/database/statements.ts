@@ -12,13 +12,13 @@ export type Row = Record<string, unknown>;
 
 /** The four ways to run a statement. The row type is the caller's claim; the database does not check it. */
 export interface Queryable {
-  query<R extends object = Row>(statement: Sql): Promise<R[]>;
+  readonly query: <R extends object = Row>(statement: Sql) => Promise<R[]>;
   /** Exactly one row, else PL_ROW_COUNT. */
-  one<R extends object = Row>(statement: Sql): Promise<R>;
+  readonly one: <R extends object = Row>(statement: Sql) => Promise<R>;
   /** The first row or nothing; more than one is PL_ROW_COUNT. */
-  maybeOne<R extends object = Row>(statement: Sql): Promise<R | undefined>;
+  readonly maybeOne: <R extends object = Row>(statement: Sql) => Promise<R | undefined>;
   /** Rows affected. */
-  execute(statement: Sql): Promise<number>;
+  readonly execute: (statement: Sql) => Promise<number>;
 }
 
 export interface StatementResult {

@@ -86,7 +86,7 @@ export function spanIdOf(node: SpanNode): string {
   return node.id;
 }
 
-/** The random digits of a UUID, because Node keeps a store of those: 0.1 µs against 3 for `randomBytes(8)`. */
+/** The random digits of a UUID, because Node keeps a store of those: 0.2 µs against 1.6 for `randomBytes(8)`. */
 function newSpanId(): string {
   const digits = randomUUID();
   const id = digits.slice(0, 8) + digits.slice(28);
