@@ -2,6 +2,7 @@ import type { Database } from '../database/database.ts';
 import { background, tasks as taskChannel } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
+import { taskSpan } from '../kernel/trace.ts';
 import { backoffMs, type BackoffOptions } from './backoff.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, type Presence } from './presence.ts';
@@ -88,6 +89,7 @@ export function createWorker(options: WorkerOptions): Loop {
         attempt,
         lagMs,
         correlationId,
+        span: taskSpan(task),
         durationMs: systemClock.monotonicMs() - startedMs,
         ...(error === undefined ? {} : { error }),
       });

@@ -1,5 +1,6 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import { background, httpRequests, operations, tasks } from '../kernel/channels.ts';
+import { traceIdOf, type SpanNode } from '../kernel/trace.ts';
 
 export type { Logger } from 'pino';
 
@@ -26,25 +27,35 @@ export function logChannels(scope: object, logger: Logger): () => void {
   const subscriptions = [
     httpRequests.subscribe((message) => {
       if (message.scope !== scope) return;
-      const { method, route, status, correlationId, error } = message;
+      const { method, route, status, error } = message;
       const level = status >= 500 ? (status === 503 ? 'warn' : 'error') : 'info';
       logger[level](
-        { correlationId, method, route, status, durationMs: round(message.durationMs), ...withError(error) },
+        {
+          ...ids(message),
+          method,
+          route,
+          status,
+          durationMs: round(message.durationMs),
+          ...withError(error),
+        },
         'request',
       );
     }),
     operations.subscribe((message) => {
       if (message.scope !== scope) return;
-      const { operation, outcome, correlationId } = message;
-      logger.debug({ correlationId, operation, outcome, durationMs: round(message.durationMs) }, 'operation');
+      const { operation, outcome } = message;
+      logger.debug(
+        { ...ids(message), operation, outcome, durationMs: round(message.durationMs) },
+        'operation',
+      );
     }),
     tasks.subscribe((message) => {
       if (message.scope !== scope) return;
-      const { name, kind, outcome, attempt, correlationId, error } = message;
+      const { name, kind, outcome, attempt, error } = message;
       const level = outcome === 'parked' ? 'error' : outcome === 'done' ? 'info' : 'warn';
       logger[level](
         {
-          correlationId,
+          ...ids(message),
           task: name,
           kind,
           outcome,
@@ -64,6 +75,14 @@ export function logChannels(scope: object, logger: Logger): () => void {
   return () => {
     for (const unsubscribe of subscriptions) unsubscribe();
   };
+}
+
+/** The trace only where it is kept: an id that leads nowhere costs time to look up. */
+function ids({ correlationId, span }: { readonly correlationId: string; readonly span?: SpanNode }): {
+  readonly correlationId: string;
+  readonly traceId?: string;
+} {
+  return span?.root.sampled === true ? { correlationId, traceId: traceIdOf(span.root) } : { correlationId };
 }
 
 function round(ms: number): number {

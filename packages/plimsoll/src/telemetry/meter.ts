@@ -1,4 +1,6 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { Buckets } from './buckets.ts';
+import type { HistogramPoint } from './metrics.ts';
 
 /** Node's HDR histogram in microseconds: two significant digits, up to an hour. */
 function durations(): RecordableHistogram {
@@ -29,34 +31,62 @@ function percentiles(histogram: RecordableHistogram): Percentiles {
   };
 }
 
+function empty(): { readonly histogram: RecordableHistogram; readonly buckets: Buckets } {
+  return { histogram: durations(), buckets: new Buckets() };
+}
+
+interface Series<Key> {
+  readonly key: Key;
+  readonly histogram: RecordableHistogram;
+  readonly buckets: Buckets;
+}
+
 /** Durations since the start, by key; a bounded number of keys, the rest under `(other)`. */
 export class KeyedDurations<Key extends Readonly<Record<string, string | number>>> {
   readonly #maxKeys: number;
-  readonly #series = new Map<string, { readonly key: Key; readonly histogram: RecordableHistogram }>();
+  readonly #series: Series<Key>[] = [];
+  // Two levels, because one would join two strings and hash the result for every duration.
+  readonly #index = new Map<string, Map<string, Series<Key>>>();
+  #other: Series<Key> | undefined;
 
   constructor(maxKeys: number) {
     this.#maxKeys = maxKeys;
   }
 
-  record(id: string, key: Key, ms: number): void {
-    let series = this.#series.get(id);
-    if (series === undefined) {
-      if (this.#series.size >= this.#maxKeys && id !== '(other)') {
-        this.record(
-          '(other)',
-          Object.fromEntries(Object.keys(key).map((name) => [name, '(other)'])) as Key,
-          ms,
-        );
-        return;
-      }
-      series = { key, histogram: durations() };
-      this.#series.set(id, series);
+  /** `first` and `second` together tell keys apart. */
+  record(first: string, second: string, key: Key, ms: number): void {
+    const { histogram, buckets } = this.#index.get(first)?.get(second) ?? this.#add(first, second, key);
+    record(histogram, ms);
+    buckets.record(ms);
+  }
+
+  #add(first: string, second: string, key: Key): Series<Key> {
+    if (this.#series.length >= this.#maxKeys) {
+      const names = Object.keys(key).map((name) => [name, '(other)']);
+      return (this.#other ??= { key: Object.fromEntries(names) as Key, ...empty() });
     }
-    record(series.histogram, ms);
+    const series = { key, ...empty() };
+    this.#series.push(series);
+    const inner = this.#index.get(first) ?? new Map<string, Series<Key>>();
+    this.#index.set(first, inner.set(second, series));
+    return series;
+  }
+
+  #all(): readonly Series<Key>[] {
+    return this.#other === undefined ? this.#series : [...this.#series, this.#other];
   }
 
   snapshot(): readonly (Key & Percentiles)[] {
-    return [...this.#series.values()].map(({ key, histogram }) => ({ ...key, ...percentiles(histogram) }));
+    return this.#all().map(({ key, histogram }) => ({ ...key, ...percentiles(histogram) }));
+  }
+
+  /** The same durations by bucket, for those who add up several processes. */
+  points(): readonly (HistogramPoint & { readonly attributes: Key })[] {
+    return this.#all().map(({ key, buckets: { counts, sumMs } }) => ({
+      attributes: key,
+      counts: [...counts],
+      sumSeconds: sumMs / 1_000,
+    }));
   }
 }
 

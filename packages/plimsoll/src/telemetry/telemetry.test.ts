@@ -11,7 +11,7 @@ afterEach(() => {
 
 function telemetryOf(scope: object): ReturnType<typeof createTelemetry> {
   const telemetry = createTelemetry(scope);
-  stops.push(() => telemetry.stop());
+  stops.push(() => void telemetry.stop());
   return telemetry;
 }
 
@@ -70,7 +70,7 @@ describe('telemetry', () => {
     // #region telemetry
     const telemetry = createTelemetry(scope);
     // #endregion
-    stops.push(() => telemetry.stop());
+    stops.push(() => void telemetry.stop());
     request(scope);
     request(scope, { status: 500, durationMs: 50 });
     operation(scope, { outcome: 'failed' });
@@ -156,16 +156,16 @@ describe('telemetry', () => {
 
   test('stop unsubscribes everything and leaves no timer, twice if need be', () => {
     const all = Object.values(channels);
-    expect(all).toHaveLength(6);
+    expect(all).toHaveLength(7);
     vi.useFakeTimers();
     stops.push(() => void vi.useRealTimers());
     const telemetry = createTelemetry({});
     const stopLogs = logChannels({}, createLogger({ name: 'x', level: 'silent' }));
     expect(all.map(({ hasSubscribers }) => hasSubscribers)).toEqual(all.map(() => true));
     expect(vi.getTimerCount()).toBe(1);
-    telemetry.stop();
+    void telemetry.stop();
     stopLogs();
-    telemetry.stop();
+    void telemetry.stop();
     stopLogs();
     expect(all.map(({ hasSubscribers }) => hasSubscribers)).toEqual(all.map(() => false));
     expect(vi.getTimerCount()).toBe(0);
@@ -175,7 +175,7 @@ describe('telemetry', () => {
     const scope = {};
     const telemetry = telemetryOf(scope);
     request(scope);
-    telemetry.stop();
+    void telemetry.stop();
     request(scope);
     expect(telemetry.snapshot(1_000)['http.server.request.duration']).toMatchObject([{ count: 1 }]);
   });

@@ -8,7 +8,13 @@ import {
   type MessageChannel,
 } from '../kernel/channels.ts';
 import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
+import { durationMetrics, processMetrics, spanMetrics } from './measured.ts';
 import { KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
+import type { Metric } from './metrics.ts';
+import { exportOtlp, type OtlpOptions } from './otlp.ts';
+import type { SlowRequest, Span } from './span.ts';
+import { recordSpans, type SpanOptions } from './spans.ts';
+import { beginningOf } from './statement-text.ts';
 
 /** Everything measured, under OpenTelemetry's names where there is one. Durations since the start, in ms. */
 export interface TelemetrySnapshot {
@@ -40,23 +46,30 @@ export interface TelemetrySnapshot {
   readonly process: { readonly cpuMs: number; readonly rssBytes: number; readonly uptimeMs: number };
 }
 
+export interface TelemetryOptions extends SpanOptions {
+  /** Sends spans and metrics to a collector. Default: nowhere. */
+  readonly otlp?: OtlpOptions;
+  /** Numbers of the app to be exported with those measured here. */
+  readonly gauges?: () => readonly Metric[] | Promise<readonly Metric[]>;
+}
+
 export interface Telemetry {
   snapshot(lastMs: number): TelemetrySnapshot;
-  stop(): void;
+  /** The same as histograms, counters and gauges, for Prometheus and OTLP. */
+  metrics(): Promise<readonly Metric[]>;
+  /** The newest sampled spans, oldest first. */
+  spans(): readonly Span[];
+  /** The newest slow requests, oldest first, sampled or not. */
+  slowRequests(): readonly SlowRequest[];
+  /** Counts no more from the call on; resolves when what was left has been sent or given up. */
+  stop(): Promise<void>;
 }
 
 const maxQueries = 500;
 const maxRoutes = 1_000;
-const maxTextLength = 2_000;
-
-/** Statements may be megabytes long. A copy, because a slice would keep the whole of it in memory. */
-function beginningOf(text: string): string {
-  if (text.length <= maxTextLength) return text;
-  return Buffer.from(`${text.slice(0, maxTextLength)}…`).toString();
-}
 
 /** Subscribes to the channels of one app and keeps its timers. */
-export function createTelemetry(scope: object): Telemetry {
+export function createTelemetry(scope: object, options: TelemetryOptions = {}): Telemetry {
   const http = new KeyedDurations<{
     'http.request.method': string;
     'http.route': string;
@@ -69,6 +82,8 @@ export function createTelemetry(scope: object): Telemetry {
   const task = new KeyedDurations<{ task: string; outcome: string }>(maxRoutes);
   const lag = new KeyedDurations<{ task: string }>(maxRoutes);
   const eventLoop = meterEventLoop();
+  const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
+  const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
 
   const own = <Message extends { readonly scope: object }>(
     channel: MessageChannel<Message>,
@@ -81,14 +96,16 @@ export function createTelemetry(scope: object): Telemetry {
   const subscriptions = [
     own(httpRequests, ({ method, route, status, durationMs }) => {
       http.record(
-        `${method} ${route} ${status}`,
+        route,
+        `${method} ${status}`,
         { 'http.request.method': method, 'http.route': route, 'http.response.status_code': status },
         durationMs,
       );
     }),
     own(operations, (message) => {
       operation.record(
-        `${message.operation} ${message.outcome}`,
+        message.operation,
+        message.outcome,
         { operation: message.operation, outcome: message.outcome },
         message.durationMs,
       );
@@ -96,19 +113,42 @@ export function createTelemetry(scope: object): Telemetry {
     own(queries, (message) => {
       const { server, durationMs } = message;
       const text = beginningOf(message.text);
-      query.record(`${server} ${text}`, { 'db.query.text': text, server }, durationMs);
+      query.record(text, server, { 'db.query.text': text, server }, durationMs);
     }),
     own(poolWaits, ({ server, waitMs }) => {
-      wait.record(server, { server }, waitMs);
+      wait.record(server, '', { server }, waitMs);
       recentWait.record(waitMs, performance.now());
     }),
     own(tasks, ({ name, outcome, durationMs, lagMs }) => {
-      task.record(`${name} ${outcome}`, { task: name, outcome }, durationMs);
-      lag.record(name, { task: name }, lagMs);
+      task.record(name, outcome, { task: name, outcome }, durationMs);
+      lag.record(name, '', { task: name }, lagMs);
     }),
   ];
 
+  async function metrics(): Promise<readonly Metric[]> {
+    return [
+      ...durationMetrics({
+        http: http.points(),
+        operation: operation.points(),
+        query: query.points(),
+        wait: wait.points(),
+        task: task.points(),
+        lag: lag.points(),
+      }),
+      ...processMetrics(eventLoop.window(10_000)),
+      ...spanMetrics({
+        recorded: spans.recorded,
+        exported: exporter?.exported ?? 0,
+        dropped: exporter?.dropped ?? 0,
+      }),
+      ...((await options.gauges?.()) ?? []),
+    ];
+  }
+
   return {
+    metrics,
+    spans: () => spans.recent(),
+    slowRequests: () => spans.slow(),
     snapshot(lastMs) {
       const { user, system } = process.cpuUsage();
       return {
@@ -130,9 +170,11 @@ export function createTelemetry(scope: object): Telemetry {
         },
       };
     },
-    stop() {
+    async stop() {
       for (const unsubscribe of subscriptions) unsubscribe();
+      spans.stop();
       eventLoop.stop();
+      await exporter?.stop();
     },
   };
 }
