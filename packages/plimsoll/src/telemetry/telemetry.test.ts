@@ -160,7 +160,10 @@ describe('telemetry', () => {
     vi.useFakeTimers();
     stops.push(() => void vi.useRealTimers());
     const telemetry = createTelemetry({});
-    const stopLogs = logChannels({}, createLogger({ name: 'x', level: 'silent' }));
+    const stopLogs = logChannels(
+      {},
+      createLogger({ name: 'x', level: 'silent', destination: { write: () => undefined } }),
+    );
     expect(all.map(({ hasSubscribers }) => hasSubscribers)).toEqual(all.map(() => true));
     expect(vi.getTimerCount()).toBe(1);
     void telemetry.stop();
