@@ -1,4 +1,3 @@
-/* oxlint-disable no-console */
 export interface Row {
   readonly case: string;
   readonly subject: string;

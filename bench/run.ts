@@ -1,4 +1,3 @@
-/* oxlint-disable no-console */
 /**
  * `npm run bench -- <area> [--json] [--rounds n] [--seconds n]`: Plimsoll beside its peers in one run. Prints a
  * table, with `--json` one object on standard output instead; the raw numbers go to bench/results/ either way.

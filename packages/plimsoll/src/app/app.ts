@@ -195,16 +195,32 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   async function stop(): Promise<void> {
     const { gateway, worker, relay, database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
-    try {
-      await gateway?.stop();
-      await worker?.stop();
-      await relay?.stop();
-      await database?.close();
-    } finally {
-      await telemetry?.stop();
-      statements?.stop();
-      stopLogs?.();
+    const endings = [
+      () => gateway?.stop(),
+      () => worker?.stop(),
+      () => relay?.stop(),
+      () => database?.close(),
+      () => telemetry?.stop(),
+      () => statements?.stop(),
+      () => stopLogs?.(),
+    ];
+    // One piece that cannot stop must not leave the others running.
+    const failures: unknown[] = [];
+    for (const end of endings) {
+      try {
+        await end();
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    if (failures.length > 0)
+      throw new PlimsollError(
+        'PL_LIFECYCLE',
+        `the app ${plan.name} did not stop cleanly: ${failures.map(String).join('; ')}`,
+        {
+          cause: failures[0],
+        },
+      );
   }
 
   async function taskCounts(): Promise<TaskCounts> {
