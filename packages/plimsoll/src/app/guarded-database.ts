@@ -1,19 +1,23 @@
+import { grantRoles } from '../boundaries/grant-roles.ts';
 import { createStatementGuard } from '../boundaries/guard.ts';
 import { guardDatabase } from '../boundaries/guard-database.ts';
+import { roleDatabase } from '../boundaries/role-database.ts';
 import { loadSqlParser } from '../boundaries/sql-parser.ts';
 import type { Database } from '../database/database.ts';
 import type { Plan } from './plan.ts';
 
-/** The database as the plan lets handlers see it. */
+/** The migrated database as the plan lets handlers see it; makes their roles where the plan asks for them. */
 export async function guardedDatabase(plan: Plan, database: Database): Promise<Database> {
-  const { statements = process.env['NODE_ENV'] === 'production' ? 'report' : 'refuse' } =
+  const { statements = process.env['NODE_ENV'] === 'production' ? 'report' : 'refuse', roles = false } =
     plan.boundaries ?? {};
-  if (statements === 'off') return database;
+  const confined = roles ? roleDatabase(database, await grantRoles(database, plan.modules)) : database;
+  if (statements === 'off') return confined;
   const check = createStatementGuard({
     modules: plan.modules,
     parser: await loadSqlParser(),
     scope: database.scope,
     refuse: statements === 'refuse',
+    roles,
   });
-  return guardDatabase(database, check);
+  return guardDatabase(confined, check);
 }

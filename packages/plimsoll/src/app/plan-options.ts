@@ -42,9 +42,12 @@ export interface PlanOptions {
     readonly sessions?: SessionOptions;
   };
   readonly database?: {
-    /** Default: DATABASE_URL, else the embedded PostgreSQL of `plimsoll start`. */
+    /**
+     * Default: the `databaseUrl` that `createApp` is given; it does not read DATABASE_URL. The `plimsoll` command
+     * does, where this is not set, and else starts the embedded PostgreSQL.
+     */
     readonly url?: string;
-    /** Default: DATABASE_REPLICA_URLS, separated by commas. */
+    /** Default: those `createApp` is given, else none; `plimsoll` takes DATABASE_REPLICA_URLS, separated by commas. */
     readonly replicaUrls?: readonly string[];
     /** Replicas of the embedded PostgreSQL. Default 0. */
     readonly embeddedReplicas?: number;
@@ -60,6 +63,11 @@ export interface PlanOptions {
      * a message in the background channel, or nothing. Default `refuse`, in production `report`.
      */
     readonly statements?: 'refuse' | 'report' | 'off';
+    /**
+     * Whether handlers run as a PostgreSQL role of their module, which may use only what the module owns. The start
+     * makes the roles, and throws PL_CONFIG with the statements to run where the database user may not. Default false.
+     */
+    readonly roles?: boolean;
   };
   /** Which traces are kept; OTEL_EXPORTER_OTLP_ENDPOINT says where they are sent. */
   readonly telemetry?: SpanOptions;

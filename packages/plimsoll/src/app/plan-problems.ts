@@ -83,6 +83,13 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
     `is ${JSON.stringify(plan.boundaries?.statements)}; want "refuse", "report" or "off"`,
   );
 
+  const { roles } = plan.boundaries ?? {};
+  check(
+    'boundaries.roles',
+    [true, false, undefined].includes(roles),
+    `is ${JSON.stringify(roles)}; want true or false`,
+  );
+
   const registry = registryOf(plan, problems);
   if (registry === undefined) return problems;
 

@@ -139,3 +139,12 @@ test('what HTTP cannot do is reported with its place', () => {
     { path: 'http.routes[0]', message: expect.stringContaining('http.sessions') as string },
   ]);
 });
+
+test('boundaries are what the options know', () => {
+  expect(problemsOf({ ...sound, boundaries: { statements: 'report', roles: true } })).toEqual([]);
+  const problems = problemsOf({ ...sound, boundaries: { statements: 'warn', roles: 'yes' } });
+  expect(problems.map(({ path, message }) => `${path} ${message}`)).toEqual([
+    'boundaries.statements is "warn"; want "refuse", "report" or "off"',
+    'boundaries.roles is "yes"; want true or false',
+  ]);
+});

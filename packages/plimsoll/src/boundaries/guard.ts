@@ -12,6 +12,8 @@ export interface StatementGuardOptions {
   readonly scope: object;
   /** Whether a foreign table is PL_FOREIGN_TABLE before the statement is sent, or only told. */
   readonly refuse: boolean;
+  /** Whether handlers run as roles: then what changes the role or ends its transaction is always refused. Default false. */
+  readonly roles?: boolean;
   /** Texts whose verdict is remembered. Default 2000. */
   readonly maxTexts?: number;
   /** Characters of all remembered texts together. Default 4_000_000. */
@@ -35,7 +37,7 @@ const open = /^(pg_catalog|information_schema|pg_temp|pg_toast)$/;
  * grammar cannot read: PostgreSQL itself refuses it or knows better.
  */
 export function createStatementGuard(options: StatementGuardOptions): (text: string) => void {
-  const { parser, scope, refuse } = options;
+  const { parser, scope, refuse, roles = false } = options;
   const { maxTexts = guardDefaults.maxTexts, maxCharacters = guardDefaults.maxCharacters } = options;
   const owners = ownersOf(options.modules);
   const modules = new Map(options.modules.map((module) => [module.name, module]));
@@ -84,10 +86,11 @@ export function createStatementGuard(options: StatementGuardOptions): (text: str
   }
 
   return (text) => {
-    const operation = currentContext()?.path.at(-1);
+    const operation = currentContext()?.operation;
     const module = operation === undefined ? undefined : modules.get(operation.split('.', 1)[0] ?? '');
     if (operation === undefined || module === undefined) return;
     const { use, byModule } = verdictOf(text);
+    if (roles && use?.escapes === true) throw escape(operation, module.name, text);
     const isNew = !byModule.has(module.name);
     if (isNew) byModule.set(module.name, use === undefined ? undefined : wrongOf(module, use));
     const wrong = byModule.get(module.name);
@@ -100,6 +103,14 @@ export function createStatementGuard(options: StatementGuardOptions): (text: str
     if (refuse) throw error;
     if (background.hasSubscribers) background.publish({ scope, what: `statement of ${operation}`, error });
   };
+}
+
+function escape(operation: string, module: string, text: string): PlimsollError {
+  return new PlimsollError(
+    'PL_FOREIGN_TABLE',
+    `${operation} changes its role or ends its transaction, which holds the role; leave both to the runtime: ${text.trim().slice(0, 200)}`,
+    { data: { operation, module } },
+  );
 }
 
 /** PostgreSQL looks into its own catalog first; for the rest a module has no search path, so it is `public`. */

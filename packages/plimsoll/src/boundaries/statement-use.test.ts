@@ -66,3 +66,23 @@ test('a do block is told, because its statements cannot be seen', () => {
   expect(use('do $$ begin delete from a.b; end $$')).toMatchObject({ hidden: true, tables: [] });
   expect(use('select 1').hidden).toBe(false);
 });
+
+test.each([
+  ['select 1', false],
+  ['set local search_path to a', false],
+  ["select set_config('app.role', 'x', true), role from a.b", false],
+  ['savepoint a', false],
+  ['rollback to savepoint a', false],
+  ['release savepoint a', false],
+  ['set transaction isolation level serializable', false],
+  ['set local role a', true],
+  ['set role none', true],
+  ['reset role', true],
+  ['set session authorization default', true],
+  ["select pg_catalog.set_config('ROLE', 'none', true)", true],
+  ['begin', true],
+  ['commit and chain', true],
+  ['select 1; rollback', true],
+])('whether it leaves the role or its transaction: %s', (text, escapes) => {
+  expect(use(text).escapes).toBe(escapes);
+});

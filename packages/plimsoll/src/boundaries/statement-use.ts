@@ -11,6 +11,8 @@ export interface StatementUse {
   readonly others: readonly SqlName[];
   /** Whether it has a `do` block, whose statements cannot be seen. */
   readonly hidden: boolean;
+  /** Whether it changes the role, or begins or ends the transaction that the role is set for. */
+  readonly escapes: boolean;
 }
 
 type Tree = Readonly<Record<string, unknown>>;
@@ -25,6 +27,7 @@ export function useOf(tree: unknown): StatementUse {
   const tables = new Map<string, SqlName>();
   const others = new Map<string, SqlName>();
   let hidden = false;
+  let escapes = false;
   const add = (to: Map<string, SqlName>, name: SqlName): void => {
     to.set(`${name.schema ?? ''}\0${name.name}`, name);
   };
@@ -52,6 +55,9 @@ export function useOf(tree: unknown): StatementUse {
       return;
     }
     if (key === 'DoStmt') hidden = true;
+    if (key === 'VariableSetStmt' && setsRole(child['name'])) escapes = true;
+    if (key === 'TransactionStmt' && !/SAVEPOINT|RELEASE|ROLLBACK_TO/.test(String(child['kind'])))
+      escapes = true;
     if (key === 'FuncCall' || key === 'funccall') addFunction(child);
     if (key === 'TypeCast') addRegclass(child);
     if (key === 'DropStmt') addDropped(child);
@@ -79,7 +85,9 @@ export function useOf(tree: unknown): StatementUse {
     const names = stringsOf(call['funcname']);
     const [schema, name] = names;
     if (schema !== undefined && name !== undefined) add(others, { schema, name });
-    if (['nextval', 'currval', 'setval'].includes(names.at(-1) ?? '')) addQuoted(listOf(call['args'])[0]);
+    const first = listOf(call['args'])[0];
+    if (['nextval', 'currval', 'setval'].includes(names.at(-1) ?? '')) addQuoted(first);
+    if (names.at(-1) === 'set_config' && setsRole(textOf(first))) escapes = true;
   }
 
   function addRegclass(cast: Tree): void {
@@ -89,10 +97,7 @@ export function useOf(tree: unknown): StatementUse {
 
   /** A name in a text, as `nextval` and `regclass` take it. */
   function addQuoted(argument: unknown): void {
-    const constant = isTree(argument) ? argument['A_Const'] : undefined;
-    const text = isTree(constant) && isTree(constant['sval']) ? constant['sval']['sval'] : undefined;
-    const [, schema, name] =
-      typeof text === 'string' ? (/^"?([^".]+)"?\."?([^".]+)"?$/.exec(text) ?? []) : [];
+    const [, schema, name] = /^"?([^".]+)"?\."?([^".]+)"?$/.exec(textOf(argument) ?? '') ?? [];
     if (schema !== undefined && name !== undefined) add(others, { schema, name });
   }
 
@@ -107,7 +112,7 @@ export function useOf(tree: unknown): StatementUse {
   }
 
   walk(tree, new Set());
-  return { tables: [...tables.values()], others: [...others.values()], hidden };
+  return { tables: [...tables.values()], others: [...others.values()], hidden, escapes };
 }
 
 function stringsOf(list: unknown): readonly string[] {
@@ -115,4 +120,15 @@ function stringsOf(list: unknown): readonly string[] {
     const text = isTree(item) && isTree(item['String']) ? item['String']['sval'] : undefined;
     return typeof text === 'string' ? [text] : [];
   });
+}
+
+/** Of a constant text. */
+function textOf(argument: unknown): string | undefined {
+  const constant = isTree(argument) ? argument['A_Const'] : undefined;
+  const text = isTree(constant) && isTree(constant['sval']) ? constant['sval']['sval'] : undefined;
+  return typeof text === 'string' ? text : undefined;
+}
+
+function setsRole(setting: unknown): boolean {
+  return typeof setting === 'string' && /^(role|session_authorization)$/i.test(setting);
 }

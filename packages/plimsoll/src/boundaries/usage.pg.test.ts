@@ -58,6 +58,33 @@ test('the defaults refuse a foreign table, a plan may report it', async () => {
   }
 });
 
+test('a plan may ask for a role per module', async () => {
+  const server = await createTestDatabase(inject('cluster'));
+  try {
+    await using database = createDatabase({ url: server.url });
+    await database.execute(sql`create schema stock`);
+    await database.execute(sql`create table stock.items (sku text primary key, available int not null)`);
+    const walled = plan({
+      ...common,
+      // #region roles
+      boundaries: { roles: true },
+      // #endregion
+    });
+    await using app = createApp(walled, { databaseUrl: server.url, listen: false });
+    await app.start();
+    const roles = await database.query(
+      sql`select rolname as role from pg_roles where starts_with(rolname, ${`plimsoll.${server.name}.`}) order by 1`,
+    );
+    expect(roles).toEqual(['reports', 'stock'].map((name) => ({ role: `plimsoll.${server.name}.${name}` })));
+  } finally {
+    await server.drop();
+    // Roles belong to the server and outlive the database.
+    await using database = createDatabase({ url: inject('cluster').primaryUrl });
+    for (const name of ['reports', 'stock'])
+      await database.execute(sql`drop role if exists ${sql.id(`plimsoll.${server.name}.${name}`)}`);
+  }
+});
+
 test('a check in a test of your own, with what was there before', async () => {
   const server = await createTestDatabase(inject('cluster'));
   const root = await mkdtemp(path.join(tmpdir(), 'plimsoll-usage-'));

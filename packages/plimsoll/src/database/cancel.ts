@@ -1,11 +1,11 @@
 import pg from 'pg';
 import { systemClock } from '../kernel/clock.ts';
-import { endOf, type RequestContext } from '../kernel/context.ts';
-import type { ContextWatch } from './context-watch.ts';
-import { isConnectionFailure, sqlState } from './failures.ts';
 
 /** How long the server may take to hear of the cancellation, and then to end the statement. */
 const patienceMs = 1_000;
+
+/** A request that arrives before the server has begun the statement is lost, so it is repeated. */
+const againMs = 100;
 
 /** What `pg` holds and its types leave out. */
 interface Cancellable {
@@ -23,50 +23,30 @@ interface CancelConnection extends NodeJS.EventEmitter {
   cancel(processID: number, secretKey: number): void;
 }
 
-/** Cancels the statement on the server when its context ends before it does; then the context's end is what is thrown. */
-export async function untilContextEnds<T>(
-  running: Promise<T>,
-  client: pg.ClientBase,
-  context: RequestContext,
-  from: { readonly server: string; readonly contextWatch: ContextWatch },
-): Promise<T> {
-  let cancelling: Promise<void> | undefined;
-  const unwatch = from.contextWatch.watch(context, () => {
-    cancelling = cancelRunning(client, running);
-  });
-  if (unwatch === undefined) return running;
-  try {
-    return await running;
-  } catch (error) {
-    // A statement that failed for a reason of its own just before it was cancelled tells that reason.
-    const cancelled = cancelling !== undefined && (sqlState(error) === '57014' || isConnectionFailure(error));
-    throw (cancelled ? endOf(context, `statement on ${from.server}, cancelled`) : undefined) ?? error;
-  } finally {
-    unwatch();
-    await cancelling;
-  }
-}
-
 /**
  * Ends the statement that runs on the client: asks the server to cancel it, and cuts the connection when the
  * server does not hear or does not obey. Resolves when the connection may carry its next statement: a
  * request to cancel that is still on its way would hit that one.
  */
-async function cancelRunning(client: pg.ClientBase, running: Promise<unknown>): Promise<void> {
-  const settled = running.catch(() => undefined);
+export async function cancelRunning(client: pg.ClientBase, running: Promise<unknown>): Promise<void> {
+  const settled = running.then(
+    () => true,
+    () => true,
+  );
   const cancellable = client as unknown as Cancellable;
-  const timeUp = new AbortController();
-  const outOfTime = systemClock.sleep(patienceMs, timeUp.signal).then(
-    () => false,
-    () => false,
-  );
-  const heardAndDone = requestCancel(cancellable).then(
-    () => settled.then(() => true),
-    () => false,
-  );
-  const obeyed = await Promise.race([heardAndDone, outOfTime]);
-  timeUp.abort();
-  if (obeyed) return;
+  const giveUpAtMs = systemClock.monotonicMs() + patienceMs;
+  do {
+    const heard = await requestCancel(cancellable).then(
+      () => true,
+      () => false,
+    );
+    if (!heard) break;
+    const waited = new AbortController();
+    const stillRuns = systemClock.sleep(againMs, waited.signal).then(() => false);
+    const obeyed = await Promise.race([settled, stillRuns]);
+    waited.abort();
+    if (obeyed) return;
+  } while (systemClock.monotonicMs() < giveUpAtMs);
   cancellable.connection.stream.destroy(
     new Error('Connection terminated: its statement could not be cancelled'),
   );

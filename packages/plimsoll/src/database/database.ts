@@ -1,9 +1,9 @@
-import { PlimsollError } from '../kernel/errors.ts';
 import { createPool, type Pool, type PoolOptions, type PoolState } from './pool.ts';
 import { openSession, type Session } from './session.ts';
-import { queryable, runStatement, type Queryable } from './statements.ts';
+import { statementsOn } from './pool-statements.ts';
+import type { Queryable } from './statements.ts';
 import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts';
-import { sql } from './sql.ts';
+import { sql, type Sql } from './sql.ts';
 
 export interface DatabaseOptions {
   /** `postgres://…` of the primary. */
@@ -17,14 +17,25 @@ export interface DatabaseOptions {
   readonly applicationName?: string;
 }
 
+export interface ReadOnlyOptions {
+  /** Reads the primary, so that everything committed before is seen. Default: a replica, eventual. */
+  readonly strong?: boolean;
+  /** Gets the text of each statement before it is sent; what it throws is the statement's failure. */
+  readonly check?: (text: string) => void;
+  /**
+   * Gives each statement a transaction of its own that begins with this: BEGIN and what must hold in it, such as
+   * `set local role`, in one message. Default: no transaction.
+   */
+  readonly begin?: Sql;
+}
+
 /**
  * Plain `query`, `one`, `maybeOne`, `execute` and `transaction` go to the primary. Only `readOnly` may go to
  * a replica, and what it reads there may be older than the last commit (eventual).
  */
 export interface Database extends Queryable, AsyncDisposable {
   readonly scope: object;
-  /** `strong` reads the primary, so that everything committed before is seen. Default: a replica, eventual. */
-  readOnly<T>(fn: (db: Queryable) => Promise<T>, options?: { readonly strong?: boolean }): Promise<T>;
+  readOnly<T>(fn: (db: Queryable) => Promise<T>, options?: ReadOnlyOptions): Promise<T>;
   transaction<T>(fn: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** A connection to the primary outside the pools, for what must live as long as a session. */
   session(): Promise<Session>;
@@ -56,36 +67,19 @@ export function createDatabase(options: DatabaseOptions): Database {
     return replica ?? primaryReads;
   }
 
-  const on = (pool: Pool): Queryable => {
-    const { server, contextWatch } = pool;
-    const target = { server, scope, ...(contextWatch === undefined ? {} : { contextWatch }) };
-    return queryable(async (statement) => {
-      const client = await pool.acquire();
-      let broken = false;
-      try {
-        return await runStatement(client, statement, target);
-      } catch (error) {
-        broken = error instanceof PlimsollError && error.code === 'PL_DATABASE_UNAVAILABLE';
-        throw error;
-      } finally {
-        client.release(broken);
-      }
-    });
-  };
-
   const all = [primary, primaryReads, ...replicas];
   const close = (): Promise<void> =>
     (closing ??= Promise.all(all.map((pool) => pool.close())).then(() => undefined));
 
   return {
-    ...on(primary),
+    ...statementsOn(primary, scope),
     scope,
-    readOnly: (fn, { strong = false } = {}) => fn(on(reader(strong))),
+    readOnly: (fn, { strong = false, ...asked } = {}) => fn(statementsOn(reader(strong), scope, asked)),
     transaction: (fn, transactionOptions) => runTransaction(primary, scope, fn, transactionOptions),
     session: () => openSession({ url: options.url, applicationName: shared.applicationName, scope }),
     pools: () => Object.fromEntries(all.map((pool) => [pool.server, pool.state()])),
     async ping() {
-      await Promise.all(all.map((pool) => on(pool).query(sql`select 1`)));
+      await Promise.all(all.map((pool) => statementsOn(pool, scope).query(sql`select 1`)));
     },
     close,
     [Symbol.asyncDispose]: close,

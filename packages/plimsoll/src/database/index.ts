@@ -14,7 +14,7 @@
  * On failure: no free connection in time is PL_POOL_TIMEOUT, an unreachable server PL_DATABASE_UNAVAILABLE,
  * a slow statement PL_STATEMENT_TIMEOUT; constraint violations stay the error of `pg` with its SQLSTATE.
  */
-export { createDatabase, type Database, type DatabaseOptions } from './database.ts';
+export { createDatabase, type Database, type DatabaseOptions, type ReadOnlyOptions } from './database.ts';
 export { migrate, type MigrationReport, type MigrationSource } from './migrate.ts';
 export { poolDefaults, type PoolOptions, type PoolState } from './pool.ts';
 export { Sql, sql, type CompiledSql, type SqlTag } from './sql.ts';

@@ -2,8 +2,8 @@ import pg from 'pg';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { background, poolWaits } from '../kernel/channels.ts';
 import { assertAlive, currentContext, endOf, type RequestContext } from '../kernel/context.ts';
+import { contextWatch } from '../kernel/context-watch.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { createContextWatch, type ContextWatch } from './context-watch.ts';
 import { translateFailure } from './failures.ts';
 import { parsers } from './parsers.ts';
 
@@ -37,8 +37,6 @@ export interface PoolState {
 
 export interface Pool {
   readonly server: string;
-  /** Ends statements with their context. Without it they run on, and what comes after them is refused. */
-  readonly contextWatch?: ContextWatch;
   acquire(): Promise<pg.PoolClient>;
   state(): PoolState;
   close(): Promise<void>;
@@ -67,9 +65,7 @@ function readOnlyUrl(url: string): string {
 
 export function createPool(options: CreatePoolOptions): Pool {
   const settings = { ...poolDefaults, ...options };
-  const clock = options.clock ?? systemClock;
   const { server, scope } = options;
-  const contextWatch = createContextWatch();
   const pool = new pg.Pool({
     connectionString: options.readOnly ? readOnlyUrl(options.url) : options.url,
     max: settings.max,
@@ -86,12 +82,31 @@ export function createPool(options: CreatePoolOptions): Pool {
   pool.on('error', (error) => background.publish({ scope, what: `idle connection to ${server}`, error }));
   // A checked-out client reports to its own listener, which pg removes and adds around the checkout.
   pool.on('connect', (client) => client.on('error', () => undefined));
+  return {
+    ...pooled(pool, { server, scope, max: settings.max, remedy: 'raise pool.max', clock: options.clock }),
+    close: () => pool.end(),
+  };
+}
+
+/** What we do with a pool of `pg`, whoever made it: waits are told, bounded by the context, and explained. */
+export function pooled(
+  pool: pg.Pool,
+  options: {
+    readonly server: string;
+    readonly scope: object;
+    readonly max: number;
+    /** What to do when there are too few connections. */
+    readonly remedy: string;
+    readonly clock?: Clock | undefined;
+  },
+): Omit<Pool, 'close'> {
+  const { server, scope, max, remedy, clock = systemClock } = options;
 
   const state = (): PoolState => ({
     inUse: pool.totalCount - pool.idleCount,
     open: pool.totalCount,
     waiting: pool.waitingCount,
-    max: settings.max,
+    max,
   });
 
   async function acquire(): Promise<pg.PoolClient> {
@@ -99,8 +114,10 @@ export function createPool(options: CreatePoolOptions): Pool {
     if (context !== undefined) assertAlive(context, `connection to ${server}`, clock);
     const startedMs = clock.monotonicMs();
     let failure: unknown;
+    // An idle connection is there at the next turn.
+    const waits = context !== undefined && (pool.idleCount === 0 || pool.waitingCount > 0);
     try {
-      return await (context === undefined ? pool.connect() : connectWithin(context));
+      return await (waits ? connectWithin(context) : pool.connect());
     } catch (error) {
       failure = describe(error, clock.monotonicMs() - startedMs);
       throw failure;
@@ -110,8 +127,10 @@ export function createPool(options: CreatePoolOptions): Pool {
           scope,
           server,
           waitMs: clock.monotonicMs() - startedMs,
-          ...state(),
-          ...(failure === undefined ? {} : { error: failure }),
+          inUse: pool.totalCount - pool.idleCount,
+          max,
+          waiting: pool.waitingCount,
+          error: failure,
         });
       }
     }
@@ -151,17 +170,12 @@ export function createPool(options: CreatePoolOptions): Pool {
     if (error instanceof Error && /timeout exceeded when trying to connect/i.test(error.message)) {
       return new PlimsollError(
         'PL_POOL_TIMEOUT',
-        `no connection to ${server} within ${Math.round(waitedMs)} ms: ${now.inUse} of ${now.max} in use, ${now.waiting} waiting; shorten transactions or raise pool.max`,
+        `no connection to ${server} within ${Math.round(waitedMs)} ms: ${now.inUse} of ${now.max} in use, ${now.waiting} waiting; shorten transactions or ${remedy}`,
         { cause: error, data: { server, ...now } },
       );
     }
     return translateFailure(error, server);
   }
 
-  async function close(): Promise<void> {
-    await pool.end();
-    contextWatch.close();
-  }
-
-  return { server, contextWatch, acquire, state, close };
+  return { server, acquire, state };
 }

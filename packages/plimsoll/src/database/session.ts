@@ -32,8 +32,9 @@ export async function openSession(options: {
   } catch (error) {
     throw translateFailure(error, 'primary');
   }
+  const target = { server: 'primary', scope: options.scope, cancels: false };
   return {
-    ...queryable((statement) => runStatement(client, statement, { server: 'primary', scope: options.scope })),
+    ...queryable((statement, pick) => runStatement(client, statement, target, pick)),
     closed,
     async close() {
       await client.end().catch(() => undefined);

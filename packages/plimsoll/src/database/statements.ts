@@ -1,11 +1,11 @@
 import type pg from 'pg';
 import { queries } from '../kernel/channels.ts';
-import { assertAlive, currentContext } from '../kernel/context.ts';
+import { assertAlive, currentContext, endOf } from '../kernel/context.ts';
+import { contextWatch } from '../kernel/context-watch.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { untilContextEnds } from './cancel.ts';
-import type { ContextWatch } from './context-watch.ts';
-import { translateFailure } from './failures.ts';
+import { cancelRunning } from './cancel.ts';
+import { isConnectionFailure, sqlState, translateFailure } from './failures.ts';
 import type { DriverOptions, Sql } from './sql.ts';
 
 export type Row = Record<string, unknown>;
@@ -26,24 +26,34 @@ export interface StatementResult {
   readonly affected: number;
 }
 
+/** Runs a statement and answers what `pick` makes of its result. */
+export type RunStatement = <T>(
+  statement: Sql,
+  pick: (result: StatementResult, statement: Sql) => T,
+) => Promise<T>;
+
 /** Derives the four ways from one function that runs a statement. */
-export function queryable(run: (statement: Sql) => Promise<StatementResult>): Queryable {
-  const atMostOne = async (statement: Sql, wanted: string): Promise<Row | undefined> => {
-    const { rows } = await run(statement);
-    if (rows.length > 1) throw wrongCount(statement, wanted, rows.length);
-    return rows[0];
-  };
+export function queryable(run: RunStatement): Queryable {
   return {
-    query: async <R extends object>(statement: Sql) => (await run(statement)).rows as R[],
-    maybeOne: async <R extends object>(statement: Sql) =>
-      (await atMostOne(statement, 'at most one row')) as R | undefined,
-    async one<R extends object>(statement: Sql) {
-      const row = await atMostOne(statement, 'exactly one row');
-      if (row === undefined) throw wrongCount(statement, 'exactly one row', 0);
-      return row as R;
-    },
-    execute: async (statement) => (await run(statement)).affected,
+    query: <R extends object>(statement: Sql) => run(statement, rowsOf) as Promise<R[]>,
+    one: <R extends object>(statement: Sql) => run(statement, exactlyOne) as Promise<R>,
+    maybeOne: <R extends object>(statement: Sql) => run(statement, atMostOne) as Promise<R | undefined>,
+    execute: (statement) => run(statement, affectedBy),
   };
+}
+
+const rowsOf = ({ rows }: StatementResult): Row[] => rows;
+export const affectedBy = ({ affected }: StatementResult): number => affected;
+
+function atMostOne({ rows }: StatementResult, statement: Sql): Row | undefined {
+  if (rows.length > 1) throw wrongCount(statement, 'at most one row', rows.length);
+  return rows[0];
+}
+
+function exactlyOne({ rows }: StatementResult, statement: Sql): Row {
+  const [row] = rows;
+  if (row === undefined || rows.length > 1) throw wrongCount(statement, 'exactly one row', rows.length);
+  return row;
 }
 
 function wrongCount(statement: Sql, wanted: string, got: number): PlimsollError {
@@ -67,50 +77,66 @@ function queryConfig(text: string, { rowMode, types }: DriverOptions): pg.QueryC
 export interface StatementTarget {
   readonly server: string;
   readonly scope: object;
-  /** With it, a statement is cancelled when its context ends. */
-  readonly contextWatch?: ContextWatch;
+  /** Whether a statement is cancelled when its context ends. Without, it runs on, and what comes after it is refused. */
+  readonly cancels: boolean;
 }
 
-/** Runs one statement on a client, timed and with failures translated. */
-export async function runStatement(
+/**
+ * Runs one statement on a client, timed and with failures translated. When its context ends before it does, it is
+ * cancelled on the server, and the context's end is what is thrown.
+ */
+export async function runStatement<T>(
   client: pg.ClientBase,
   statement: Sql,
-  from: StatementTarget,
-): Promise<StatementResult> {
+  { server, scope, cancels }: StatementTarget,
+  pick: (result: StatementResult, statement: Sql) => T,
+): Promise<T> {
   const { text, values, driver } = statement.compile();
   const context = currentContext();
   if (context !== undefined) assertAlive(context, 'statement');
   const startedMs = systemClock.monotonicMs();
   let failure: unknown;
   let rows: Row[] = [];
+  let affected = 0;
+  let cancelling: Promise<void> | undefined;
+  const running: Promise<pg.QueryResult<Row> | pg.QueryResult<Row>[]> = client.query<Row>(
+    driver === undefined ? text : queryConfig(text, driver),
+    values as unknown[],
+  );
+  const unwatch =
+    context === undefined || !cancels
+      ? undefined
+      : contextWatch.watch(context, () => {
+          cancelling = cancelRunning(client, running);
+        });
   try {
-    const running: Promise<pg.QueryResult<Row> | pg.QueryResult<Row>[]> = client.query<Row>(
-      driver === undefined ? text : queryConfig(text, driver),
-      values as unknown[],
-    );
-    const { server, contextWatch } = from;
-    const answer = await (context === undefined || contextWatch === undefined
-      ? running
-      : untilContextEnds(running, client, context, { server, contextWatch }));
+    const answer = await running;
     // A migration file holds many statements, and `pg` then answers with a list.
     const result = Array.isArray(answer) ? answer.at(-1) : answer;
     rows = result?.rows ?? [];
+    affected = result?.rowCount ?? 0;
     if (result !== undefined) driver?.onResult?.(result);
-    return { rows, affected: result?.rowCount ?? 0 };
   } catch (error) {
-    failure = translateFailure(error, from.server);
+    // A statement that failed for a reason of its own just before it was cancelled tells that reason.
+    const cancelled = cancelling !== undefined && (sqlState(error) === '57014' || isConnectionFailure(error));
+    const ended =
+      cancelled && context !== undefined ? endOf(context, `statement on ${server}, cancelled`) : undefined;
+    failure = ended ?? translateFailure(error, server);
     throw failure;
   } finally {
+    unwatch?.();
+    if (cancelling !== undefined) await cancelling;
     if (queries.hasSubscribers) {
       queries.publish({
-        scope: from.scope,
-        server: from.server,
+        scope,
+        server,
         text,
         durationMs: systemClock.monotonicMs() - startedMs,
         rows: rows.length,
-        operation: context?.path.at(-1),
-        ...(failure === undefined ? {} : { error: failure }),
+        operation: context?.operation,
+        error: failure,
       });
     }
   }
+  return pick({ rows, affected }, statement);
 }

@@ -1,10 +1,11 @@
 import type pg from 'pg';
 import { currentContext, endOf } from '../kernel/context.ts';
+import { contextWatch } from '../kernel/context-watch.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
 import { trustedSql } from './sql.ts';
-import { queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
+import { affectedBy, queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
 import type { Sql } from './sql.ts';
 
 export interface Transaction extends Queryable {
@@ -13,6 +14,13 @@ export interface Transaction extends Queryable {
 }
 
 export interface TransactionOptions {
+  /**
+   * What begins the transaction, asked for when its first statement is sent: BEGIN and what must hold from then
+   * on, such as `set local role`, in one message. Default `begin`.
+   */
+  readonly begin?: () => Sql;
+  /** Gets the text of each statement of the function before it is sent; what it throws is the statement's failure. */
+  readonly check?: (text: string) => void;
   /** Runs after the function and before COMMIT, on the same transaction; a throw rolls back. */
   readonly beforeCommit?: (tx: Transaction) => Promise<void>;
 }
@@ -32,8 +40,7 @@ export async function runTransaction<T>(
   fn: (tx: Transaction) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  const { contextWatch } = pool;
-  const from = { server: pool.server, scope, ...(contextWatch === undefined ? {} : { contextWatch }) };
+  const from = { server: pool.server, scope, cancels: true };
   const context = currentContext();
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
@@ -42,6 +49,7 @@ export async function runTransaction<T>(
   let ended = false;
 
   async function begin(): Promise<pg.PoolClient> {
+    const statement = options.begin?.() ?? beginStatement;
     const client = await pool.acquire();
     const ended = context === undefined ? undefined : endOf(context, 'begin');
     if (ended !== undefined) {
@@ -50,7 +58,7 @@ export async function runTransaction<T>(
       throw ended;
     }
     try {
-      await runStatement(client, beginStatement, from);
+      await runStatement(client, statement, from, affectedBy);
       return client;
     } catch (error) {
       client.release(true);
@@ -58,34 +66,45 @@ export async function runTransaction<T>(
     }
   }
 
-  async function run(statement: Sql): Promise<StatementResult> {
-    if (ended) {
-      throw new PlimsollError(
-        'PL_TRANSACTION_ENDED',
-        'the transaction has ended; await every statement inside the function that was given the transaction',
-      );
-    }
-    const begun = (beginning ??= begin());
-    const turn = last.then(async () => runStatement(await begun, statement, from));
-    last = turn.catch(() => undefined);
-    return turn;
+  async function inTurn<T>(
+    before: Promise<unknown>,
+    begun: Promise<pg.PoolClient>,
+    statement: Sql,
+    pick: (result: StatementResult, statement: Sql) => T,
+  ): Promise<T> {
+    await before;
+    return await runStatement(await begun, statement, from, pick);
   }
 
-  // A literal: an object that gets its accessor later costs several times as much.
-  const { query, one, maybeOne, execute } = queryable(run);
-  const tx: Transaction = {
-    query,
-    one,
-    maybeOne,
-    execute,
-    get begun() {
-      return beginning !== undefined;
-    },
-  };
+  function transactionOf(check?: (text: string) => void): Transaction {
+    // Async, so that a refusal is a rejection like every other failure of a statement.
+    const { query, one, maybeOne, execute } = queryable(async (statement, pick) => {
+      if (ended) {
+        throw new PlimsollError(
+          'PL_TRANSACTION_ENDED',
+          'the transaction has ended; await every statement inside the function that was given the transaction',
+        );
+      }
+      check?.(statement.compile().text);
+      const turn = inTurn(last, (beginning ??= begin()), statement, pick);
+      last = turn.catch(() => undefined);
+      return await turn;
+    });
+    // A literal: an object that gets its accessor later costs several times as much.
+    return {
+      query,
+      one,
+      maybeOne,
+      execute,
+      get begun() {
+        return beginning !== undefined;
+      },
+    };
+  }
 
   try {
-    const result = await fn(tx);
-    await options.beforeCommit?.(tx);
+    const result = await fn(transactionOf(options.check));
+    await options.beforeCommit?.(transactionOf());
     ended = true;
     await last;
     if (beginning !== undefined) await commit(await beginning);
@@ -128,7 +147,7 @@ export async function runTransaction<T>(
    * wait for its answer is told that the outcome is unknown.
    */
   function untilKnown<R>(committing: Promise<R>): Promise<R> {
-    if (context === undefined || contextWatch === undefined) return committing;
+    if (context === undefined) return committing;
     const { promise: gone, reject } = Promise.withResolvers<never>();
     const unwatch = contextWatch.watch(context, () => {
       reject(

@@ -381,7 +381,7 @@ describe('failures', () => {
 describe('the context of a request', () => {
   async function contextOf(
     headers: Readonly<Record<string, string>>,
-  ): Promise<RequestContext & { answered: Response }> {
+  ): Promise<{ readonly context: RequestContext; readonly answered: Response }> {
     let context: RequestContext | undefined;
     const gateway = await start(
       (_operation, input) => {
@@ -391,27 +391,27 @@ describe('the context of a request', () => {
       { requestTimeoutMs: 5_000 },
     );
     const answered = await post(`${gateway.url}/keep`, {}, headers);
-    return { ...context!, answered };
+    return { context: context!, answered };
   }
 
   test('has the correlation id and the idempotency key that were sent', async () => {
-    const context = await contextOf({
+    const { context, answered } = await contextOf({
       'x-correlation-id': 'trace-1.a:b_c',
       'idempotency-key': 'pay 7/é'.replace('é', 'e'),
     });
     expect(context).toMatchObject({ correlationId: 'trace-1.a:b_c', key: 'pay 7/e', caller: {} });
-    expect(context.answered.headers.get('x-correlation-id')).toBe('trace-1.a:b_c');
+    expect(answered.headers.get('x-correlation-id')).toBe('trace-1.a:b_c');
     expect(context.signal?.aborted).toBe(false);
-    const leftMs = context.deadlineAtMs! - performance.now();
+    const leftMs = context.deadlineAtMs - performance.now();
     expect(leftMs).toBeLessThanOrEqual(5_000);
   });
 
   test.each(['', 'x'.repeat(129), 'a b', 'a"b', '<script>', "'; drop table", '\u00e9'])(
     'the hostile correlation id %j is replaced',
     async (hostile) => {
-      const context = await contextOf({ 'x-correlation-id': hostile });
+      const { context, answered } = await contextOf({ 'x-correlation-id': hostile });
       expect(context.correlationId).toMatch(/^[\da-f-]{36}$/);
-      expect(context.answered.headers.get('x-correlation-id')).toBe(context.correlationId);
+      expect(answered.headers.get('x-correlation-id')).toBe(context.correlationId);
     },
   );
 
@@ -424,7 +424,7 @@ describe('the context of a request', () => {
     async (_what, headers) => {
       const keys = new Set<string>();
       for (let request = 0; request < 2; request += 1)
-        keys.add((await contextOf({ 'x-correlation-id': 'one-page-view', ...headers })).key);
+        keys.add((await contextOf({ 'x-correlation-id': 'one-page-view', ...headers })).context.key);
       expect(keys.size).toBe(2);
       for (const key of keys) expect(key).not.toBe('');
     },

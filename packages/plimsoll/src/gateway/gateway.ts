@@ -4,15 +4,16 @@ import cookie from '@fastify/cookie';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
-import { createContext, runInContext, type RequestContext } from '../kernel/context.ts';
+import { Cancellation } from '../kernel/cancellation.ts';
+import { createContext, runInContext, withCaller, type RequestContext } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { correlationIdOf, parseTraceparent, rootSpan, type SpanNode } from '../kernel/trace.ts';
 import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
-import { validate } from '../modules/validate.ts';
+import { validate } from '../kernel/validate.ts';
 import { authentication } from './authentication.ts';
-import { addSecurityHeaders, serverLimits, watchAnswers, type AnswerWatch } from './hardening.ts';
+import { addCors, securityHeaders, serverLimits, watchAnswers, type AnswerWatch } from './hardening.ts';
 import { allowedMethods, type AllowedMethods } from './methods.ts';
 import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options.ts';
 import { addOwnRoutes, watching } from './own-routes.ts';
@@ -30,7 +31,14 @@ interface Arrival {
   readonly correlationId: string;
   readonly startedMs: number;
   readonly span: SpanNode;
-  error?: unknown;
+  /** Told when the client goes away. */
+  readonly cancellation: Cancellation;
+  error: unknown;
+}
+
+const arrived = Symbol('plimsoll.arrival');
+interface Arrived {
+  [arrived]?: Arrival;
 }
 
 const safeId = /^[\w.:-]{1,128}$/;
@@ -42,7 +50,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { scope } = options;
   const auth = authentication(options.authenticate, options.sessions);
   const authenticates = options.authenticate !== undefined || options.sessions !== undefined;
-  const arrivals = new WeakMap<FastifyRequest, Arrival>();
+  const everyAnswer = securityHeaders(options.cors);
   let server: FastifyInstance | undefined;
   // With the server.
   let answers: AnswerWatch | undefined;
@@ -53,14 +61,16 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   function arrive(request: FastifyRequest, reply: FastifyReply): void {
     const arrival = arrivalOf(request);
-    arrivals.set(request, arrival);
-    void reply.header('x-correlation-id', arrival.correlationId);
+    (request as Arrived)[arrived] = arrival;
+    void reply.headers(everyAnswer).header('x-correlation-id', arrival.correlationId);
     const internal = watching.has(request.routeOptions.url ?? '');
-    answers?.opened(request, arrival.startedMs);
+    const closed = answers?.opened(request, arrival.startedMs);
     if (!internal) inFlight += 1;
     // `close` comes exactly once, also when the client goes away before the answer.
-    reply.raw.once('close', () => {
-      answers?.closed(request);
+    reply.raw.on('close', () => {
+      if (!reply.raw.writableFinished)
+        arrival.cancellation.cancel(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
+      closed?.();
       if (!internal) inFlight -= 1;
       if (inFlight === 0) onIdle?.();
       report(request, reply, arrival);
@@ -95,7 +105,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       durationMs: systemClock.monotonicMs() - arrival.startedMs,
       correlationId: arrival.correlationId,
       span: arrival.span,
-      ...(arrival.error === undefined ? {} : { error: arrival.error }),
+      error: arrival.error,
     });
   }
 
@@ -105,7 +115,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const arrival = arrivals.get(request);
+    const arrival = known(request);
     if (arrival !== undefined) arrival.error = error;
     return answer(reply, problemOf(error, arrival?.correlationId ?? ''));
   }
@@ -119,13 +129,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   function handle(route: Route): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
     const { operation } = route;
     return async (request, reply) => {
-      const arrival = arrivals.get(request) ?? arrivalOf(request);
-      const gone = new AbortController();
-      reply.raw.once('close', () => {
-        if (!reply.raw.writableFinished)
-          gone.abort(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
-      });
-      const context = requestContext(request, arrival, gone.signal);
+      const context = requestContext(request, known(request) ?? arrivalOf(request));
       const input = inputOf(operation, request);
       return runInContext(context, () =>
         beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply)),
@@ -133,9 +137,8 @@ export function createGateway(options: GatewayOptions): Gateway {
 
       async function performAs(anonymous: RequestContext): Promise<FastifyReply> {
         const caller = await auth.whoIs(request);
-        const known =
-          caller === undefined ? anonymous : { ...anonymous, caller: { ...anonymous.caller, ...caller } };
-        return runInContext(known, () => perform(route, input, request, reply));
+        const identified = caller === undefined ? anonymous : withCaller(anonymous, caller);
+        return runInContext(identified, () => perform(route, input, request, reply));
       }
     };
   }
@@ -153,7 +156,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (operation.kind === 'command' && Object.keys(operation.errors as object).length > 0) {
       const outcome = result as { ok: true; value: unknown } | { ok: false; error: string; data: unknown };
       if (!outcome.ok) {
-        const correlationId = arrivals.get(request)?.correlationId ?? '';
+        const correlationId = known(request)?.correlationId ?? '';
         const status = route.errors?.[outcome.error] ?? 422;
         return answer(reply, declaredProblem(operation.id, outcome, status, correlationId));
       }
@@ -171,18 +174,17 @@ export function createGateway(options: GatewayOptions): Gateway {
     return succeed(reply.header('location', `/-/jobs/${jobId}`), 202, { jobId });
   }
 
-  function requestContext(request: FastifyRequest, arrival: Arrival, signal: AbortSignal): RequestContext {
+  function requestContext(request: FastifyRequest, arrival: Arrival): RequestContext {
     const given = request.headers['idempotency-key'];
-    const { traceparent } = arrival.span.root;
-    // Never the correlation id: one of those may span several requests, which are not the same work.
-    const key = typeof given === 'string' && given !== '' && given.length <= 255 ? { key: given } : {};
+    const { span, cancellation, startedMs } = arrival;
+    const { traceparent } = span.root;
     return createContext({
-      correlationId: arrival.correlationId,
-      span: arrival.span,
-      ...(traceparent === undefined ? {} : { caller: { traceparent } }),
-      ...key,
-      signal,
-      deadlineAtMs: arrival.startedMs + settings.requestTimeoutMs,
+      span,
+      caller: traceparent === undefined ? undefined : { traceparent },
+      // Never the correlation id: one of those may span several requests, which are not the same work.
+      key: typeof given === 'string' && given !== '' && given.length <= 255 ? given : undefined,
+      cancellation,
+      deadlineAtMs: startedMs + settings.requestTimeoutMs,
     });
   }
 
@@ -200,7 +202,6 @@ export function createGateway(options: GatewayOptions): Gateway {
       routerOptions: { maxParamLength: 500 },
       // A path that cannot be read reaches no route and no hook.
       frameworkErrors(error, request, reply) {
-        void reply.header('x-content-type-options', 'nosniff');
         try {
           arrive(request, reply);
           void refuse(error, request, reply);
@@ -211,7 +212,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     });
     // One more than is let through, so that one too many is seen: Node leaves out the rest in silence.
     app.server.maxHeadersCount = settings.maxHeaders + 1;
-    await addSecurityHeaders(app, options.cors);
+    app.decorateRequest(arrived, undefined);
+    if (options.cors !== undefined) await addCors(app, options.cors);
     if (authenticates) await app.register(cookie);
     // JSON is the only body that is read.
     app.removeContentTypeParser('text/plain');
@@ -328,7 +330,18 @@ function arrivalOf({ headers }: FastifyRequest): Arrival {
   const traceparent = traced === undefined ? undefined : (header as string);
   const own = typeof given === 'string' && safeId.test(given) ? given : undefined;
   const correlationId = own ?? (traced === undefined ? randomUUID() : correlationIdOf(traced));
-  return { correlationId, startedMs: systemClock.monotonicMs(), span: rootSpan(correlationId, traceparent) };
+  return {
+    correlationId,
+    startedMs: systemClock.monotonicMs(),
+    span: rootSpan(correlationId, traceparent),
+    cancellation: new Cancellation(),
+    error: undefined,
+  };
+}
+
+/** What was learnt at its arrival; undefined for a request that reached no hook. */
+function known(request: FastifyRequest): Arrival | undefined {
+  return (request as Arrived)[arrived];
 }
 
 function inputOf(operation: AnyOperation, request: FastifyRequest): unknown {

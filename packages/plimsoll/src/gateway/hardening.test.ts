@@ -150,7 +150,9 @@ describe('a request that could be read in two ways is refused, and nothing that 
       `${post}content-length: 2\r\n\r\n{}${post}transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n${hidden}`,
     );
     await expect.poll(() => heard().match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
-    expect(gateway.served).toEqual([{}, {}, { hidden: '1' }]);
+    // In any order: a request without a body waits for none.
+    expect(gateway.served).toHaveLength(3);
+    expect(gateway.served).toEqual(expect.arrayContaining([{}, {}, { hidden: '1' }]));
   });
 });
 

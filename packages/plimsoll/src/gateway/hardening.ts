@@ -1,8 +1,11 @@
 import cors from '@fastify/cors';
-import helmet from '@fastify/helmet';
+import helmet from 'helmet';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { systemClock } from '../kernel/clock.ts';
 import type { Problem } from '../kernel/errors.ts';
+import { LinkedList } from '../kernel/linked-list.ts';
 
 export interface CorsOptions {
   /** Origins whose pages may read answers: `https://shop.example`. `*` is every one. */
@@ -49,12 +52,12 @@ export function serverLimits(limits: {
   };
 }
 
-/** Before every other hook, so that refusals have these headers too. */
-export async function addSecurityHeaders(
-  app: FastifyInstance,
-  allowed: CorsOptions | undefined,
-): Promise<void> {
-  await app.register(helmet, {
+/**
+ * What every answer carries, as helmet would set it: asked once, because it would set the same on each answer with
+ * a call for each header.
+ */
+export function securityHeaders(allowed: CorsOptions | undefined): Readonly<Record<string, string>> {
+  const headers = helmet({
     // Answers are data: nothing in them may load, run or be framed, should a browser take one for a page.
     contentSecurityPolicy: {
       useDefaults: false,
@@ -71,7 +74,15 @@ export async function addSecurityHeaders(
     permittedCrossDomainPolicies: false,
     xssFilter: false,
   });
-  if (allowed === undefined) return;
+  const request = new IncomingMessage(new Socket());
+  const response = new ServerResponse(request);
+  headers(request, response, (error) => {
+    if (error !== undefined) throw error as Error;
+  });
+  return response.getHeaders() as Record<string, string>;
+}
+
+export async function addCors(app: FastifyInstance, allowed: CorsOptions): Promise<void> {
   await app.register(cors, {
     origin: [...allowed.origins],
     credentials: allowed.credentials ?? false,
@@ -85,17 +96,17 @@ export async function addSecurityHeaders(
 
 /** Answers under way; cuts the connection of a client that does not take its own in time. */
 export interface AnswerWatch extends Disposable {
-  opened(request: FastifyRequest, startedMs: number): void;
-  closed(request: FastifyRequest): void;
+  /** Returns what ends the watch of this one. */
+  opened(request: FastifyRequest, startedMs: number): () => void;
 }
 
 /** One timer for all, because one for each request would cost every request for the sake of a few. */
 export function watchAnswers(limitMs: number): AnswerWatch {
-  const open = new Map<FastifyRequest, number>();
+  const open = new LinkedList<{ readonly request: FastifyRequest; readonly startedMs: number }>();
   const timer = setInterval(
     () => {
       const oldestMs = systemClock.monotonicMs() - limitMs;
-      for (const [request, startedMs] of open) {
+      for (const { request, startedMs } of open) {
         // In order of arrival: the rest is younger.
         if (startedMs > oldestMs) break;
         request.raw.socket.destroy();
@@ -105,8 +116,10 @@ export function watchAnswers(limitMs: number): AnswerWatch {
   );
   timer.unref();
   return {
-    opened: (request, startedMs) => open.set(request, startedMs),
-    closed: (request) => open.delete(request),
+    opened(request, startedMs) {
+      const link = open.add({ request, startedMs });
+      return () => open.remove(link);
+    },
     [Symbol.dispose]: () => clearInterval(timer),
   };
 }

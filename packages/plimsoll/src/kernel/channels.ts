@@ -16,7 +16,7 @@ export interface HttpRequestMessage {
   readonly durationMs: number;
   readonly correlationId: string;
   /** Its place in the trace, above those of its operations. */
-  readonly span?: SpanNode;
+  readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
 export interface OperationMessage {
@@ -26,9 +26,8 @@ export interface OperationMessage {
   /** `failed` is a declared error, `error` a thrown one. */
   readonly outcome: 'ok' | 'failed' | 'error';
   readonly durationMs: number;
-  readonly correlationId: string;
-  /** Its own place in the trace. */
-  readonly span?: SpanNode;
+  /** Its own place in the trace, whose root has the correlation id. */
+  readonly span: SpanNode;
   readonly error?: unknown;
 }
 /** Published in the context of the operation that runs it. */
@@ -63,7 +62,7 @@ export interface TaskMessage {
   readonly lagMs: number;
   readonly correlationId: string;
   /** Its place in the trace, above that of its operation. */
-  readonly span?: SpanNode;
+  readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
 /** Something went wrong in the background, where no caller can be told. */

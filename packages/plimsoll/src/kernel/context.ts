@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
+import { Cancellation } from './cancellation.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { PlimsollError } from './errors.ts';
 import { childSpan, rootSpan, type SpanNode } from './trace.ts';
@@ -12,27 +13,108 @@ export interface Caller {
   readonly traceparent?: string;
 }
 
-/** What travels with a request through calls, events and jobs. */
-export interface RequestContext {
-  /** One id for everything that one outside request set off. */
-  readonly correlationId: string;
-  /** The event or job that set this work off; absent for an outside request. */
-  readonly causationId?: string;
-  /** Stable across retries of the same piece of work; the idempotency key to pass to the outside. */
-  readonly key: string;
-  /** On the monotonic clock; absent means no deadline. */
-  readonly deadlineAtMs?: number;
-  /** Aborts when the caller goes away. */
-  readonly signal?: AbortSignal;
+/** What is known where a piece of work begins; the rest is made. */
+export interface ContextGiven {
+  readonly correlationId?: string | undefined;
+  readonly causationId?: string | undefined;
+  readonly key?: string | undefined;
+  /** On the monotonic clock. */
+  readonly deadlineAtMs?: number | undefined;
+  /** The context is cancelled when this aborts. */
+  readonly signal?: AbortSignal | undefined;
+  readonly cancellation?: Cancellation | undefined;
+  readonly caller?: Caller | undefined;
+  readonly seen?: RequestContext['seen'] | undefined;
+  readonly strong?: boolean | undefined;
+  readonly path?: readonly string[] | undefined;
+  /** Instead of a correlation id, which its root has. */
+  readonly span?: SpanNode | undefined;
+}
+
+/** How a context came to be: what is made when it is first read is made from this. */
+interface Origin {
+  readonly span: SpanNode;
   readonly caller: Caller;
+  readonly causationId: string | undefined;
+  readonly deadlineAtMs: number;
+  readonly cancellation: Cancellation | undefined;
+  readonly seen: { token?: string };
+  readonly strong: boolean;
+  readonly operation: string | undefined;
+  readonly above: RequestContext | undefined;
+  /** Undefined under another context: then the key is that one's with the suffix. */
+  readonly key: string | undefined;
+  readonly keySuffix: string;
+  readonly path: readonly string[] | undefined;
+}
+
+const noPath: readonly string[] = [];
+
+/**
+ * What travels with a request through calls, events and jobs. Every call makes one, so what is seldom read (ids,
+ * the path, a signal) is made when it is.
+ */
+export class RequestContext {
+  /** The place of this work in its trace. */
+  readonly span: SpanNode;
+  readonly caller: Caller;
+  /** The event or job that set this work off; undefined for an outside request. */
+  readonly causationId: string | undefined;
+  /** On the monotonic clock; Infinity means no deadline. */
+  readonly deadlineAtMs: number;
+  /** Cancelled when the caller goes away; undefined when nothing tells. */
+  readonly cancellation: Cancellation | undefined;
   /** Slot of the causality token: what this client has seen. Shared by all hops of one request. */
   readonly seen: { token?: string };
   /** Set under a command: its decisions must not rest on a replica that lags, so its queries read the primary. */
-  readonly strong?: boolean;
+  readonly strong: boolean;
+  /** What runs: the last of the path. */
+  readonly operation: string | undefined;
+  readonly #above: RequestContext | undefined;
+  readonly #keySuffix: string;
+  #key: string | undefined;
+  #path: readonly string[] | undefined;
+
+  /** @internal Use `createContext` and `enterOperation`. */
+  constructor(origin: Origin) {
+    this.span = origin.span;
+    this.caller = origin.caller;
+    this.causationId = origin.causationId;
+    this.deadlineAtMs = origin.deadlineAtMs;
+    this.cancellation = origin.cancellation;
+    this.seen = origin.seen;
+    this.strong = origin.strong;
+    this.operation = origin.operation;
+    this.#above = origin.above;
+    this.#keySuffix = origin.keySuffix;
+    this.#key = origin.key;
+    this.#path = origin.path;
+  }
+
+  /** One id for everything that one outside request set off. */
+  get correlationId(): string {
+    return this.span.root.correlationId;
+  }
+
+  /** Stable across retries of the same piece of work; the idempotency key to pass to the outside. */
+  get key(): string {
+    this.#key ??= this.#above === undefined ? randomUUID() : this.#above.key + this.#keySuffix;
+    return this.#key;
+  }
+
   /** Operations from the outermost to the running one. */
-  readonly path: readonly string[];
-  /** The place of this work in its trace. */
-  readonly span: SpanNode;
+  get path(): readonly string[] {
+    if (this.#path === undefined) {
+      const above = this.#above?.path ?? noPath;
+      this.#path = this.operation === undefined ? above : [...above, this.operation];
+    }
+    return this.#path;
+  }
+
+  /** Aborts when the caller goes away; undefined when nothing tells. */
+  get signal(): AbortSignal | undefined {
+    return this.cancellation?.signal;
+  }
 }
 
 const storage = new AsyncLocalStorage<RequestContext>();
@@ -41,48 +123,88 @@ export function currentContext(): RequestContext | undefined {
   return storage.getStore();
 }
 
-export function runInContext<T>(context: RequestContext, fn: () => T): T {
-  return storage.run(context, fn);
+export function runInContext<Given extends readonly unknown[], T>(
+  context: RequestContext,
+  fn: (...given: Given) => T,
+  ...given: Given
+): T {
+  return storage.run(context, fn, ...given);
 }
 
 /** A context for work that nobody's context covers, such as an outside request or a script. */
-export function createContext(given: Partial<RequestContext> = {}): RequestContext {
-  const correlationId = given.correlationId ?? randomUUID();
-  return {
-    correlationId,
-    span: given.span ?? rootSpan(correlationId, given.caller?.traceparent),
-    key: given.key ?? randomUUID(),
-    caller: given.caller ?? {},
+export function createContext(given: ContextGiven = {}): RequestContext {
+  const { caller = {}, path = noPath, signal } = given;
+  return new RequestContext({
+    span: given.span ?? rootSpan(given.correlationId, caller.traceparent),
+    caller,
+    causationId: given.causationId,
+    deadlineAtMs: given.deadlineAtMs ?? Infinity,
+    cancellation: given.cancellation ?? (signal === undefined ? undefined : Cancellation.of(signal)),
     seen: given.seen ?? {},
-    path: given.path ?? [],
-    ...(given.causationId === undefined ? {} : { causationId: given.causationId }),
-    ...(given.deadlineAtMs === undefined ? {} : { deadlineAtMs: given.deadlineAtMs }),
-    ...(given.signal === undefined ? {} : { signal: given.signal }),
-    ...(given.strong === undefined ? {} : { strong: given.strong }),
-  };
+    strong: given.strong ?? false,
+    operation: path.at(-1),
+    above: undefined,
+    key: given.key,
+    keySuffix: '',
+    path,
+  });
+}
+
+export interface HopOptions {
+  /** Whether what it reads must be current. Default as above. */
+  readonly strong?: boolean;
+  /** Tells the calls of one handler apart, in their keys. Default none: the same piece of work, the same key. */
+  readonly keySuffix?: string;
+  readonly clock?: Clock;
 }
 
 /** The context of a hop: the operation joins the path, and the deadline can only come closer. */
 export function enterOperation(
-  parent: RequestContext,
+  above: RequestContext,
   operation: string,
   timeoutMs: number | undefined,
-  clock: Clock = systemClock,
+  { strong = above.strong, keySuffix = '', clock = systemClock }: HopOptions = {},
 ): RequestContext {
-  const own = timeoutMs === undefined ? Infinity : clock.monotonicMs() + timeoutMs;
-  const deadlineAtMs = Math.min(own, parent.deadlineAtMs ?? Infinity);
-  return {
-    ...parent,
-    path: [...parent.path, operation],
-    span: childSpan(parent.span),
-    ...(deadlineAtMs === Infinity ? {} : { deadlineAtMs }),
-  };
+  const { causationId, caller, seen, cancellation, deadlineAtMs } = above;
+  return new RequestContext({
+    span: childSpan(above.span),
+    caller,
+    causationId,
+    deadlineAtMs:
+      timeoutMs === undefined ? deadlineAtMs : Math.min(deadlineAtMs, clock.monotonicMs() + timeoutMs),
+    cancellation,
+    seen,
+    strong,
+    operation,
+    above,
+    key: undefined,
+    keySuffix,
+    path: undefined,
+  });
+}
+
+/** The same work, once it is known who asks for it. */
+export function withCaller(context: RequestContext, caller: Caller): RequestContext {
+  const { span, causationId, deadlineAtMs, cancellation, seen, strong, operation } = context;
+  return new RequestContext({
+    span,
+    caller: { ...context.caller, ...caller },
+    causationId,
+    deadlineAtMs,
+    cancellation,
+    seen,
+    strong,
+    operation,
+    above: context,
+    key: undefined,
+    keySuffix: '',
+    path: context.path,
+  });
 }
 
 /** Milliseconds left, at least 0; `Infinity` without a deadline. */
-export function remainingMs(context: RequestContext, clock: Clock = systemClock): number {
-  if (context.deadlineAtMs === undefined) return Infinity;
-  return Math.max(0, context.deadlineAtMs - clock.monotonicMs());
+export function remainingMs({ deadlineAtMs }: RequestContext, clock: Clock = systemClock): number {
+  return deadlineAtMs === Infinity ? Infinity : Math.max(0, deadlineAtMs - clock.monotonicMs());
 }
 
 /** Throws PL_ABORTED when the caller has gone, PL_DEADLINE when the time is up. */
@@ -97,8 +219,10 @@ export function endOf(
   what: string,
   clock: Clock = systemClock,
 ): PlimsollError | undefined {
-  if (context.signal?.aborted === true) {
-    return new PlimsollError('PL_ABORTED', `${what}: the caller went away`, { cause: context.signal.reason });
+  if (context.cancellation?.cancelled === true) {
+    return new PlimsollError('PL_ABORTED', `${what}: the caller went away`, {
+      cause: context.cancellation.reason,
+    });
   }
   if (remainingMs(context, clock) > 0) return undefined;
   return new PlimsollError(

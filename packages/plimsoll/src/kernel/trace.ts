@@ -4,21 +4,56 @@ import { hash, randomUUID } from 'node:crypto';
  * What is known of a trace where a piece of work begins. Its id needs no column of its own: it is that of the
  * `traceparent` an outside caller sent, which travels in the caller, or else follows from the correlation id.
  */
-export interface TraceRoot {
-  readonly correlationId: string;
-  readonly traceparent?: string;
-  /** Decided once, by the first tracer asked; unset where nobody traces. */
-  sampled?: boolean;
+export class TraceRoot {
+  readonly traceparent: string | undefined;
+  /** Decided once, by the first tracer asked; undefined where nobody traces. */
+  sampled: boolean | undefined = undefined;
   /** Worked out when first needed; see {@link traceIdOf}. */
-  traceId?: string;
+  traceId: string | undefined = undefined;
+  #correlationId: string | undefined;
+  /** The last four bytes of an id of ours, drawn before the rest when only they are asked for. */
+  #lastBytes: number | undefined = undefined;
+
+  /** Without a correlation id it gets one of its own: a UUID, made when first read. */
+  constructor(correlationId?: string, traceparent?: string) {
+    this.#correlationId = correlationId;
+    this.traceparent = traceparent;
+  }
+
+  get correlationId(): string {
+    if (this.#correlationId === undefined) {
+      const made = randomUUID();
+      this.#correlationId =
+        this.#lastBytes === undefined
+          ? made
+          : made.slice(0, -8) + this.#lastBytes.toString(16).padStart(8, '0');
+    }
+    return this.#correlationId;
+  }
+
+  /** Where the trace lies between 0 and 1, by the last digits of its id: every process sees the same. */
+  get share(): number {
+    if (this.#correlationId === undefined) {
+      // Sampling wants an even spread, not a secret; the rest of the id makes it unique.
+      this.#lastBytes ??= Math.floor(Math.random() * 0x1_0000_0000);
+      return this.#lastBytes / 0x1_0000_0000;
+    }
+    const id = isUuid(this.#correlationId) ? this.#correlationId : traceIdOf(this);
+    return Number.parseInt(id.slice(-8), 16) / 0x1_0000_0000;
+  }
 }
 
 /** One place in the tree of what a request sets off: the request, an operation, a task. */
-export interface SpanNode {
+export class SpanNode {
   readonly root: TraceRoot;
-  readonly parent?: SpanNode;
+  readonly parent: SpanNode | undefined;
   /** Given when first needed; work that nobody traces never gets one. */
-  id?: string;
+  id: string | undefined = undefined;
+
+  constructor(root: TraceRoot, parent: SpanNode | undefined) {
+    this.root = root;
+    this.parent = parent;
+  }
 }
 
 export interface Traceparent {
@@ -46,12 +81,12 @@ export function correlationIdOf({ traceId }: Traceparent): string {
   return traceId.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
-export function rootSpan(correlationId: string, traceparent?: string): SpanNode {
-  return { root: traceparent === undefined ? { correlationId } : { correlationId, traceparent } };
+export function rootSpan(correlationId?: string, traceparent?: string): SpanNode {
+  return new SpanNode(new TraceRoot(correlationId, traceparent), undefined);
 }
 
 export function childSpan(parent: SpanNode): SpanNode {
-  return { root: parent.root, parent };
+  return new SpanNode(parent.root, parent);
 }
 
 // A claimed task is one object in the worker and in the runtime; another attempt is another object.
@@ -95,7 +130,7 @@ function newSpanId(): string {
 }
 
 /** Of those that we make, whose digits are a trace id as they are. */
-export function isUuid(correlationId: string): boolean {
+function isUuid(correlationId: string): boolean {
   return (
     correlationId.length === 36 &&
     uuid.test(correlationId) &&

@@ -2,7 +2,7 @@ import type { Database } from '../database/database.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import { createContext, remainingMs, runInContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { jsonCopy } from './json-copy.ts';
+import { jsonCopy } from '../kernel/json-copy.ts';
 
 /** How long an effect without a deadline may be under way before another may begin it again. */
 const defaultBusyMs = 60_000;
@@ -36,7 +36,7 @@ export class ExternalEffects {
   }
 
   perform(name: string, key: string, signal: AbortSignal, effect: Effect): Promise<unknown> {
-    const scope = `${this.#context.path.at(-1) ?? 'command'}/${name}`;
+    const scope = `${this.#context.operation ?? 'command'}/${name}`;
     const stableKey = `${scope}/${key}`;
     const known = this.#asked.get(stableKey);
     if (known !== undefined) return known;

@@ -4,15 +4,15 @@ import { currentContext, remainingMs, type RequestContext } from '../kernel/cont
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
 import type { ExternalEffects } from './external.ts';
-import type { Wire } from './json-copy.ts';
+import type { Wire } from '../kernel/json-copy.ts';
 import { Fail, type EnqueueOptions, type Module } from './module.ts';
 import type { Outgoing } from './outgoing.ts';
-import { validateNow } from './validate.ts';
+import { validateNow } from '../kernel/validate.ts';
 
 export interface HandlerContextOptions {
   readonly module: Module;
   readonly context: RequestContext;
-  readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
+  readonly call: Call;
   /** Whether a call while the transaction is open throws. */
   readonly strictCalls: boolean;
   /** Data of declared errors goes to the caller this way. */
@@ -26,13 +26,19 @@ export interface Work {
   readonly effects: ExternalEffects;
 }
 
-/** Signal and identity, which every kind of handler has. The signal is made when first read: most never do. */
+type Call = (operation: AnyOperation, input: unknown) => Promise<unknown>;
+
+/**
+ * Signal and identity, which every kind of handler has. What a context offers is made when it is read: a handler
+ * uses little of it, and may take it apart.
+ */
 class BaseContext {
   readonly #context: RequestContext;
   #signal: AbortSignal | undefined;
 
   constructor(context: RequestContext) {
     this.#context = context;
+    this.#signal = undefined;
   }
   get correlationId(): string {
     return this.#context.correlationId;
@@ -48,10 +54,8 @@ class BaseContext {
       // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
       const leftMs = remainingMs(this.#context);
       const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
-      this.#signal = AbortSignal.any([
-        ...timeout,
-        ...(this.#context.signal === undefined ? [] : [this.#context.signal]),
-      ]);
+      const { signal } = this.#context;
+      this.#signal = AbortSignal.any([...timeout, ...(signal === undefined ? [] : [signal])]);
     }
     return this.#signal;
   }
@@ -59,94 +63,119 @@ class BaseContext {
 
 export class QueryHandlerContext extends BaseContext {
   readonly db: Queryable;
-  readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
+  readonly #options: HandlerContextOptions;
 
   constructor(options: HandlerContextOptions, db: Queryable) {
     super(options.context);
     this.db = db;
-    this.call = (operation, input) => {
-      assertUses(options.module, operation.contract, `call ${operation.id}`);
+    this.#options = options;
+  }
+
+  get call(): Call {
+    const { module, call } = this.#options;
+    return (operation, input) => {
+      assertUses(module, operation.contract, `call ${operation.id}`);
       if (operation.kind !== 'query')
         throw new PlimsollError(
           'PL_USES_UNDECLARED',
-          `a query of ${options.module.name} cannot call the command ${operation.id}; queries are read-only`,
+          `a query of ${module.name} cannot call the command ${operation.id}; queries are read-only`,
         );
-      return options.call(operation, input);
+      return call(operation, input);
     };
   }
 }
 
 export class CommandHandlerContext extends BaseContext {
   readonly tx: Transaction;
-  readonly call: (operation: AnyOperation, input: unknown) => Promise<unknown>;
-  readonly emit: (event: AnyEvent, payload: unknown) => void;
-  readonly enqueue: (operation: AnyCommand, input: unknown, options?: EnqueueOptions) => string;
-  readonly external: (
+  readonly #options: HandlerContextOptions;
+  readonly #work: Work;
+  readonly #errors: ErrorSchemas;
+  #ended = false;
+
+  constructor(options: HandlerContextOptions, work: Work, errors: ErrorSchemas) {
+    super(options.context);
+    this.tx = work.tx;
+    this.#options = options;
+    this.#work = work;
+    this.#errors = errors;
+  }
+
+  get call(): Call {
+    const { module, call, strictCalls } = this.#options;
+    return (operation, input) => {
+      this.#assertRunning(`call ${operation.id}`);
+      assertUses(module, operation.contract, `call ${operation.id}`);
+      if (this.tx.begun && strictCalls) {
+        throw new PlimsollError(
+          'PL_CALL_IN_TRANSACTION',
+          `${this.#where} called ${operation.id} while its transaction was open, which would hold a connection across the call; call before the first statement, or use an event or a job`,
+          { data: { caller: this.#where, operation: operation.id } },
+        );
+      }
+      return call(operation, input);
+    };
+  }
+
+  get emit(): (event: AnyEvent, payload: unknown) => void {
+    return (event, payload) => {
+      this.#assertRunning(`emit ${event.id}`);
+      if (event.contract !== this.#options.module.name)
+        throw new PlimsollError(
+          'PL_FOREIGN_EVENT',
+          `${this.#where} emitted ${event.id}; a module emits only events of its own contract`,
+        );
+      this.#work.outgoing.emit(event, payload);
+    };
+  }
+
+  get enqueue(): (operation: AnyCommand, input: unknown, options?: EnqueueOptions) => string {
+    return (operation, input, options) => {
+      this.#assertRunning(`enqueue ${operation.id}`);
+      assertUses(this.#options.module, operation.contract, `enqueue ${operation.id}`);
+      return this.#work.outgoing.enqueue(operation, input, options);
+    };
+  }
+
+  get external(): (
     name: string,
     key: string,
     effect: (signal: AbortSignal, key: string) => Promise<unknown>,
-  ) => Promise<unknown>;
-  readonly fail: (error: string, data: unknown) => Fail;
-  #ended = false;
-
-  constructor(options: HandlerContextOptions, { tx, outgoing, effects }: Work, errors: ErrorSchemas) {
-    super(options.context);
-    const { module, context } = options;
-    const where = context.path.at(-1) ?? module.name;
-    this.tx = tx;
-    this.call = (operation, input) => {
-      this.#assertRunning(`call ${operation.id}`);
-      assertUses(module, operation.contract, `call ${operation.id}`);
-      if (tx.begun && options.strictCalls) {
-        throw new PlimsollError(
-          'PL_CALL_IN_TRANSACTION',
-          `${where} called ${operation.id} while its transaction was open, which would hold a connection across the call; call before the first statement, or use an event or a job`,
-          { data: { caller: where, operation: operation.id } },
-        );
-      }
-      return options.call(operation, input);
-    };
-    this.emit = (event, payload) => {
-      this.#assertRunning(`emit ${event.id}`);
-      if (event.contract !== module.name)
-        throw new PlimsollError(
-          'PL_FOREIGN_EVENT',
-          `${where} emitted ${event.id}; a module emits only events of its own contract`,
-        );
-      outgoing.emit(event, payload);
-    };
-    this.enqueue = (operation, input, enqueueOptions) => {
-      this.#assertRunning(`enqueue ${operation.id}`);
-      assertUses(module, operation.contract, `enqueue ${operation.id}`);
-      return outgoing.enqueue(operation, input, enqueueOptions);
-    };
-    this.external = async (name, key, effect) => {
+  ) => Promise<unknown> {
+    return async (name, key, effect) => {
       this.#assertRunning(`external ${name}`);
-      if (tx.begun) {
+      if (this.tx.begun) {
         throw new PlimsollError(
           'PL_CALL_IN_TRANSACTION',
-          `${where} began the external effect ${JSON.stringify(name)} while its transaction was open, which would hold a connection and locks for as long as the outside takes; call external before the first statement`,
-          { data: { caller: where, external: name } },
+          `${this.#where} began the external effect ${JSON.stringify(name)} while its transaction was open, which would hold a connection and locks for as long as the outside takes; call external before the first statement`,
+          { data: { caller: this.#where, external: name } },
         );
       }
-      return effects.perform(name, key, this.signal, effect);
+      return this.#work.effects.perform(name, key, this.signal, effect);
     };
-    this.fail = (error, data) => {
-      const schema = errors[error];
+  }
+
+  get fail(): (error: string, data: unknown) => Fail {
+    return (error, data) => {
+      const schema = this.#errors[error];
       if (schema === undefined) {
         throw new PlimsollError(
           'PL_UNDECLARED_ERROR',
-          `${where} failed with ${JSON.stringify(error)}; its contract declares ${Object.keys(errors).join(', ') || 'no errors'}`,
+          `${this.#where} failed with ${JSON.stringify(error)}; its contract declares ${Object.keys(this.#errors).join(', ') || 'no errors'}`,
         );
       }
-      const what = `data of error ${error} of ${where}`;
-      return new Fail(error, validateNow(schema, options.wire(data, what), 'PL_PAYLOAD_INVALID', what));
+      const what = `data of error ${error} of ${this.#where}`;
+      const sent = this.#options.wire(data, what);
+      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what));
     };
   }
 
   /** After this, what was kept of the context throws. */
   end(): void {
     this.#ended = true;
+  }
+
+  get #where(): string {
+    return this.#options.context.operation ?? this.#options.module.name;
   }
 
   #assertRunning(what: string): void {

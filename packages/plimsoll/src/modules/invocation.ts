@@ -1,16 +1,16 @@
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyOperation, Schema } from './contract.ts';
-import type { Wire } from './json-copy.ts';
+import type { Wire } from '../kernel/json-copy.ts';
 import type { Module } from './module.ts';
-import { validate } from './validate.ts';
+import { validate, type MaybePromise } from '../kernel/validate.ts';
 
-export function validInput(operation: AnyOperation, input: unknown, wire: Wire): Promise<unknown> {
+export function validInput(operation: AnyOperation, input: unknown, wire: Wire): MaybePromise<unknown> {
   const what = `input of ${operation.id}`;
   return validate(operation.input as Schema, wire(input, what), 'PL_INPUT_INVALID', what);
 }
 
 /** What the handler gave goes over the wire, and is transformed where it arrives. */
-export function validOutput(operation: AnyOperation, result: unknown, wire: Wire): Promise<unknown> {
+export function validOutput(operation: AnyOperation, result: unknown, wire: Wire): MaybePromise<unknown> {
   const what = `output of ${operation.id}`;
   return validate(operation.output as Schema, wire(result, what), 'PL_OUTPUT_INVALID', what);
 }

@@ -7,9 +7,9 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
-import type { Wire } from './json-copy.ts';
+import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
-import { validateNow } from './validate.ts';
+import { validateNow } from '../kernel/validate.ts';
 
 /** The task a handler runs for, so that effect and completion commit together. */
 export interface Completion {

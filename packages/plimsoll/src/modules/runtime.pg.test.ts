@@ -15,14 +15,16 @@ let script: Script = {};
 const seen: {
   readonly where: string;
   readonly correlationId: string;
-  readonly causationId?: string;
+  readonly causationId: string | undefined;
   readonly key: string;
   readonly caller: unknown;
   readonly path: readonly string[];
 }[] = [];
 const note = (where: string): void => {
   const context = currentContext();
-  if (context !== undefined) seen.push({ where, ...context });
+  if (context === undefined) return;
+  const { correlationId, causationId, key, caller, path } = context;
+  seen.push({ where, correlationId, causationId, key, caller, path });
 };
 const act = (name: string, ...given: unknown[]): unknown =>
   (script[name] as ((...of: unknown[]) => unknown) | undefined)?.(...given);

@@ -28,11 +28,11 @@ import {
   type Work,
 } from './handler-context.ts';
 import { invoke, isFailure, memberName, validInput, validOutput } from './invocation.ts';
-import { asIs, jsonCopy, type Wire } from './json-copy.ts';
+import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
 import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
 import type { Registry } from './registry.ts';
-import { validate } from './validate.ts';
+import { validate } from '../kernel/validate.ts';
 
 export interface RuntimeOptions {
   readonly registry: Registry;
@@ -56,6 +56,14 @@ export interface Runtime {
 }
 
 const defaultTimeoutMs = 10_000;
+const strongRead = { strong: true };
+const eventualRead = { strong: false };
+
+/** From where an operation is called, and what tells this call from the others made there. */
+interface Hop {
+  readonly above: RequestContext;
+  readonly keySuffix: string;
+}
 
 /** Carries a declared failure past the transaction, which it rolls back. */
 class DeclaredFailure extends Error {
@@ -70,31 +78,31 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   const { registry, database } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+  const strictCalls = options.strictCalls ?? true;
   const betweenModules: Wire = (options.jsonCalls ?? true) ? jsonCopy : asIs;
 
   /** Enters the operation's context, times it and tells the channel. */
   async function perform<T>(
     id: string,
     kind: OperationMessage['kind'],
-    parent: RequestContext,
+    hop: Hop,
     ownTimeoutMs: number | undefined,
     run: (context: RequestContext) => Promise<T>,
   ): Promise<T> {
-    const entered = enterOperation(
-      parent,
+    const { above, keySuffix } = hop;
+    const context = enterOperation(
+      above,
       id,
-      ownTimeoutMs ?? (parent.deadlineAtMs === undefined ? timeoutMs : undefined),
+      ownTimeoutMs ?? (above.deadlineAtMs === Infinity ? timeoutMs : undefined),
+      // What a command decides must not rest on a stale replica, so the queries it calls are strong.
+      { keySuffix, strong: above.strong || kind !== 'query' },
     );
-    // What a command decides must not rest on a stale replica, so the queries it calls are strong.
-    const context: RequestContext = kind === 'query' ? entered : { ...entered, strong: true };
     const startedMs = systemClock.monotonicMs();
     let outcome: OperationMessage['outcome'] = 'error';
     let failure: unknown;
     try {
-      const result = await runInContext(context, () => {
-        assertAlive(context, id);
-        return run(context);
-      });
+      assertAlive(context, id);
+      const result = await runInContext(context, run, context);
       outcome = kind === 'command' && isFailure(result) ? 'failed' : 'ok';
       return result;
     } catch (error) {
@@ -109,9 +117,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           kind,
           outcome,
           durationMs,
-          correlationId: context.correlationId,
           span: context.span,
-          ...(failure === undefined ? {} : { error: failure }),
+          error: failure,
         });
       }
     }
@@ -123,28 +130,28 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return {
       module,
       context,
-      strictCalls: options.strictCalls ?? true,
+      strictCalls,
       wire,
       call(operation, input) {
         calls += 1;
-        const hop = { ...context, key: `${context.key}/${operation.id}.${calls}` };
+        const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
         return dispatch(operation, input, hop, operation.contract === module.name ? asIs : betweenModules);
       },
     };
   };
 
-  async function dispatch(
-    operation: AnyOperation,
-    input: unknown,
-    parent: RequestContext,
-    wire: Wire,
-  ): Promise<unknown> {
-    const module = registry.owner(operation);
+  function dispatch(operation: AnyOperation, input: unknown, hop: Hop, wire: Wire): Promise<unknown> {
+    let module: Module;
+    try {
+      module = registry.owner(operation);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
     if (operation.kind === 'query')
-      return perform(operation.id, 'query', parent, operation.timeoutMs, (context) =>
+      return perform(operation.id, 'query', hop, operation.timeoutMs, (context) =>
         runQuery(module, operation, input, context, wire),
       );
-    return perform(operation.id, 'command', parent, operation.timeoutMs, (context) =>
+    return perform(operation.id, 'command', hop, operation.timeoutMs, (context) =>
       runCommand(module, operation, input, context, { wire }),
     );
   }
@@ -156,7 +163,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     context: RequestContext,
     wire: Wire,
   ): Promise<unknown> {
-    const valid = await validInput(operation, input, wire);
+    const checked = validInput(operation, input, wire);
+    const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
     const result = await database.readOnly(
       (db) =>
@@ -166,7 +174,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           valid,
           new QueryHandlerContext(handlerOptions(module, context, wire), db),
         ),
-      { strong: context.strong === true },
+      context.strong ? strongRead : eventualRead,
     );
     return validOutput(operation, result, wire);
   }
@@ -214,7 +222,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     try {
       result = await database.transaction((tx) => run({ tx, outgoing, effects }), {
         async beforeCommit(tx) {
-          assertAlive(context, context.path.at(-1) ?? 'command');
+          assertAlive(context, context.operation ?? 'command');
           await outgoing.flush(tx, completion, effects.recording());
         },
       });
@@ -231,7 +239,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const result = await perform(
       operation.id,
       'command',
-      taskContext(task, `job:${task.id}`),
+      { above: taskContext(task, `job:${task.id}`), keySuffix: '' },
       operation.timeoutMs,
       (context) =>
         beforeDeadline(
@@ -252,9 +260,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const event = task.payload as RecordedEvent;
     const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
     const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const parent = taskContext(task, task.causationId ?? `event:${event.id}`);
+    const above = taskContext(task, task.causationId ?? `event:${event.id}`);
     try {
-      await perform(task.name, 'subscription', parent, undefined, async (context) => {
+      await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
           subscription.event.payload,
           payloadNow(subscription.event, event),
@@ -290,9 +298,12 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   return {
     call: (operation, input) =>
-      dispatch(operation, input, currentContext() ?? createContext(), asIs) as Promise<
-        Result<typeof operation>
-      >,
+      dispatch(
+        operation,
+        input,
+        { above: currentContext() ?? createContext(), keySuffix: '' },
+        asIs,
+      ) as Promise<Result<typeof operation>>,
     taskHandlers,
     subscriptionRecords: [...registry.subscriptions].map(([name, { module, subscription }]) => ({
       name,
@@ -305,6 +316,6 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
 /** The context of background work: that of the request that set it off, with the task's id as stable key. */
 function taskContext(task: ClaimedTask, causationId: string): RequestContext {
-  const { correlationId, caller, id: key } = task;
-  return createContext({ correlationId, causationId, key, caller, span: taskSpan(task) });
+  const { caller, id: key } = task;
+  return createContext({ causationId, key, caller, span: taskSpan(task) });
 }

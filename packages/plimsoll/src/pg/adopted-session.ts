@@ -20,8 +20,9 @@ export async function openSessionLike(pool: pg.Pool, scope: object): Promise<Ses
   } catch (error) {
     throw translateFailure(error, 'primary');
   }
+  const target = { server: 'primary', scope, cancels: false };
   return {
-    ...queryable((statement) => runStatement(client, statement, { server: 'primary', scope })),
+    ...queryable((statement, pick) => runStatement(client, statement, target, pick)),
     closed,
     async close() {
       await client.end().catch(() => undefined);

@@ -1,6 +1,5 @@
 import type pg from 'pg';
-import { queryable, runStatement, type StatementResult } from '../database/statements.ts';
-import type { Sql } from '../database/sql.ts';
+import { queryable, runStatement, type RunStatement } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 
@@ -15,18 +14,18 @@ export interface FromClientOptions {
  * each statement would commit by itself.
  */
 export function fromClient(client: pg.ClientBase, options: FromClientOptions = {}): Transaction {
-  const from = { server: 'primary', scope: options.scope ?? client };
+  const from = { server: 'primary', scope: options.scope ?? client, cancels: false };
   // `pg` no longer queues statements for one client, so ours wait for each other.
   let last: Promise<unknown> = Promise.resolve();
 
-  async function run(statement: Sql): Promise<StatementResult> {
+  const run: RunStatement = (statement, pick) => {
     const turn = last.then(() => {
       assertInTransaction(client);
-      return runStatement(client, statement, from);
+      return runStatement(client, statement, from, pick);
     });
     last = turn.catch(() => undefined);
     return turn;
-  }
+  };
   return { ...queryable(run), begun: true };
 }
 

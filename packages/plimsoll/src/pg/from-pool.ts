@@ -1,10 +1,10 @@
 import type pg from 'pg';
-import type { Database } from '../database/database.ts';
+import type { Database, ReadOnlyOptions } from '../database/database.ts';
+import { statementsOn } from '../database/pool-statements.ts';
 import { sql, trustedSql } from '../database/sql.ts';
-import { queryable, runStatement, type Queryable } from '../database/statements.ts';
+import type { Queryable } from '../database/statements.ts';
 import { runTransaction } from '../database/transaction.ts';
-import { isPlimsollError } from '../kernel/errors.ts';
-import { adoptPool, type AdoptedPool } from './adopted-pool.ts';
+import { adoptPool } from './adopted-pool.ts';
 import { openSessionLike } from './adopted-session.ts';
 
 export interface FromPoolOptions {
@@ -14,7 +14,7 @@ export interface FromPoolOptions {
   readonly scope?: object;
 }
 
-const readOnlyTransaction = trustedSql('set transaction read only');
+const beginReadOnly = trustedSql('begin read only');
 
 /**
  * Your pool as a `Database`, for everything of ours that asks for one. `readOnly` on the primary runs each
@@ -31,46 +31,24 @@ export function fromPool(pool: pg.Pool, options: FromPoolOptions = {}): Database
   // The next reader in turn.
   let turn = 0;
 
-  function reader(strong: boolean): Queryable {
+  function reader({ strong = false, ...asked }: ReadOnlyOptions): Queryable {
     const replica = strong ? undefined : replicas[turn++ % replicas.length];
-    return replica === undefined ? readingPrimary : on(replica);
+    return replica === undefined
+      ? statementsOn(primary, scope, { begin: beginReadOnly, ...asked })
+      : statementsOn(replica, scope, asked);
   }
-
-  const on = (from: AdoptedPool): Queryable =>
-    queryable(async (statement) => {
-      const client = await from.acquire();
-      let broken = false;
-      try {
-        const { server, contextWatch } = from;
-        return await runStatement(client, statement, { server, scope, contextWatch });
-      } catch (error) {
-        broken = isPlimsollError(error, 'PL_DATABASE_UNAVAILABLE');
-        throw error;
-      } finally {
-        client.release(broken);
-      }
-    });
-
-  const readingPrimary = queryable((statement) =>
-    runTransaction(primary, scope, async (tx) => {
-      await tx.execute(readOnlyTransaction);
-      // Only `query` and `execute` tell rows and affected apart; a read needs its rows.
-      const rows = await tx.query<Record<string, unknown>>(statement);
-      return { rows, affected: rows.length };
-    }),
-  );
 
   const all = [primary, ...replicas];
   const close = (): Promise<void> => Promise.all(all.map((each) => each.close())).then(() => undefined);
   return {
-    ...on(primary),
+    ...statementsOn(primary, scope),
     scope,
-    readOnly: (fn, { strong = false } = {}) => fn(reader(strong)),
+    readOnly: (fn, readOptions = {}) => fn(reader(readOptions)),
     transaction: (fn, transactionOptions) => runTransaction(primary, scope, fn, transactionOptions),
     session: () => openSessionLike(pool, scope),
     pools: () => Object.fromEntries(all.map((each) => [each.server, each.state()])),
     async ping() {
-      await Promise.all(all.map((each) => on(each).query(sql`select 1`)));
+      await Promise.all(all.map((each) => statementsOn(each, scope).query(sql`select 1`)));
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -203,6 +203,22 @@ describe('fromPool', () => {
     }
   });
 
+  test('a statement that the deadline finds running is cancelled on the server, and its transaction rolls back', async () => {
+    const context = createContext({ deadlineAtMs: systemClock.monotonicMs() + 300 });
+    const sleeping = runInContext(context, () =>
+      fromPool(pool).transaction(async (tx) => {
+        await tx.execute(sql`insert into note (text) values ('too late')`);
+        await tx.query(sql`select pg_sleep(60)`);
+      }),
+    );
+    await expect(sleeping).rejects.toMatchObject({ code: 'PL_DEADLINE' });
+    const { rows } = await pool.query(
+      `select query from pg_stat_activity where datname = current_database() and state = 'active' and query = 'select pg_sleep(60)'`,
+    );
+    expect(rows).toEqual([]);
+    expect(await count('too late')).toBe(0);
+  });
+
   test("a full pool with a limit of the user's own is PL_POOL_TIMEOUT", async () => {
     const one = new pg.Pool({ connectionString: server.url, max: 1, connectionTimeoutMillis: 30 });
     const held = await one.connect();

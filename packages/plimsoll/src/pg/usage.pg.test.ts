@@ -1,44 +1,39 @@
 import pg from 'pg';
 import { expect, inject, test } from 'vitest';
+import { z } from 'zod';
 import { createTestDatabase } from '@plimsoll/embedded';
 // #region usage
 import { randomUUID } from 'node:crypto';
-import { createContext } from 'plimsoll';
+import { contract, createContext, currentContext, event } from 'plimsoll';
 import { migrate, sql } from 'plimsoll/database';
-import { completeTask, createWorker, insertTasks, jobMigrations, newJob } from 'plimsoll/jobs';
-import { insertEvents, outboxMigrations } from 'plimsoll/outbox';
+import { createWorker, insertTasks, jobHandler, jobMigrations, newJob } from 'plimsoll/jobs';
+import { insertEvents, newEvent, outboxMigrations } from 'plimsoll/outbox';
 import { fromClient, fromPool } from 'plimsoll/pg';
+import { createLogger, logChannels } from 'plimsoll/telemetry';
+
+const order = contract('order', { placed: event({ payload: z.object({ orderId: z.number() }) }) });
 
 async function usage(pool: pg.Pool, replica: pg.Pool): Promise<AsyncDisposable> {
   const database = fromPool(pool, { replicas: [replica] });
   await migrate(database, [jobMigrations, outboxMigrations]);
+  const stopLogs = logChannels(database.scope, createLogger({ name: 'orders', level: 'warn' }));
 
-  const worker = createWorker({
-    database,
-    handlers: new Map([
-      [
-        'orders.invoice',
-        (task) =>
-          database.transaction(async (tx) => {
-            const { orderId } = task.payload as { orderId: number };
-            await tx.execute(sql`insert into invoices (order_id) values (${orderId})`);
-            if ((await tx.execute(completeTask(task))) !== 1) throw new Error('another worker has this task');
-          }),
-      ],
-    ]),
+  const invoice = jobHandler<{ orderId: number }>(database, async ({ orderId }, { tx }) => {
+    await tx.execute(sql`insert into invoices (order_id) values (${orderId})`);
   });
+  const worker = createWorker({ database, handlers: new Map([['orders.invoice', invoice]]) });
   await worker.start();
 
-  // Your code as it was, with two lines more before its COMMIT.
+  // Your code as it was, with a few lines more before its COMMIT.
   const client = await pool.connect();
   try {
     await client.query('BEGIN');
     await client.query('INSERT INTO orders (id) VALUES ($1)', [42]);
-    const event = { type: 'order.placed', version: 1, key: '42', payload: { orderId: 42 } };
-    const from = { correlationId: 'request-7', causationId: undefined, caller: {} };
-    await fromClient(client).execute(insertEvents([{ ...event, ...from }]));
-    const job = newJob(createContext(), { id: randomUUID(), name: 'orders.invoice', input: { orderId: 42 } });
-    await fromClient(client).execute(insertTasks([job]));
+    const context = currentContext() ?? createContext();
+    const tx = fromClient(client);
+    await tx.execute(insertEvents([newEvent(context, order.placed, { orderId: 42 })]));
+    const job = newJob(context, { id: randomUUID(), name: 'orders.invoice', input: { orderId: 42 } });
+    await tx.execute(insertTasks([job]));
     await client.query('COMMIT');
   } catch (error) {
     await client.query('ROLLBACK');
@@ -59,8 +54,15 @@ async function usage(pool: pg.Pool, replica: pg.Pool): Promise<AsyncDisposable> 
       timeout: 10_000,
     })
     .toEqual([{ order_id: 42 }]);
-  expect((await pool.query('select key from plimsoll.outbox')).rows).toEqual([{ key: '42' }]);
-  return { [Symbol.asyncDispose]: () => worker.stop() };
+  expect((await pool.query('select type, payload from plimsoll.outbox')).rows).toEqual([
+    { type: 'order.placed', payload: { orderId: 42 } },
+  ]);
+  return {
+    async [Symbol.asyncDispose]() {
+      await worker.stop();
+      stopLogs();
+    },
+  };
 }
 
 test('events and jobs in a transaction that the user opened, on pools that the user made', async () => {

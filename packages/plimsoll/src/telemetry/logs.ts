@@ -22,7 +22,7 @@ export function createLogger({ name, level = 'info', destination }: LoggerOption
 
 /** A line at a time would cost a system call for each request; `pino` writes what is left when the process exits. */
 function standardOutput(): DestinationStream {
-  return pino.destination({ dest: 1, sync: false, minLength: 4_096, periodicFlush: 500 });
+  return pino.destination({ dest: 1, sync: false, minLength: 16_000, periodicFlush: 500 });
 }
 
 /**
@@ -49,10 +49,11 @@ export function logChannels(scope: object, logger: Logger): () => void {
       );
     }),
     operations.subscribe((message) => {
-      if (message.scope !== scope) return;
-      const { operation, outcome } = message;
+      if (message.scope !== scope || !logger.isLevelEnabled('debug')) return;
+      const { operation, outcome, span } = message;
+      const { correlationId } = span.root;
       logger.debug(
-        { ...ids(message), operation, outcome, durationMs: round(message.durationMs) },
+        { ...ids({ correlationId, span }), operation, outcome, durationMs: round(message.durationMs) },
         'operation',
       );
     }),
@@ -85,7 +86,13 @@ export function logChannels(scope: object, logger: Logger): () => void {
 }
 
 /** The trace only where it is kept: an id that leads nowhere costs time to look up. */
-function ids({ correlationId, span }: { readonly correlationId: string; readonly span?: SpanNode }): {
+function ids({
+  correlationId,
+  span,
+}: {
+  readonly correlationId: string;
+  readonly span?: SpanNode | undefined;
+}): {
   readonly correlationId: string;
   readonly traceId?: string;
 } {

@@ -9,17 +9,17 @@ const duration = fc.oneof(
 );
 const durations = fc.array(duration, { minLength: 1, maxLength: 300 });
 
-/** The value at the nearest rank, which HDR histograms round. */
+/** The value at the nearest rank. */
 function exactPercentile(values: readonly number[], percentile: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(1, Math.round((percentile / 100) * sorted.length)) - 1]!;
 }
 
-/** Two significant digits, on a grid of microseconds. */
+/** At most 1/32 too high and never too low, on a grid of microseconds. */
 function expectClose(measured: number, exact: number, what: string): void {
-  expect(Math.abs(measured - exact), `${what}: ${measured} for ${exact}`).toBeLessThanOrEqual(
-    exact * 0.01 + 0.001,
-  );
+  const difference = measured - exact;
+  expect(difference, `${what}: ${measured} for ${exact}`).toBeLessThanOrEqual(exact / 32 + 0.001);
+  expect(difference, `${what}: ${measured} for ${exact}`).toBeGreaterThanOrEqual(-0.001);
 }
 
 function expectPercentiles(measured: Percentiles, values: readonly number[]): void {
@@ -31,11 +31,11 @@ function expectPercentiles(measured: Percentiles, values: readonly number[]): vo
 }
 
 describe('keyed durations', () => {
-  test('percentiles agree with the exact ones to two significant digits', () => {
+  test('percentiles agree with the exact ones', () => {
     fc.assert(
       fc.property(durations, (values) => {
         const meter = new KeyedDurations<{ route: string }>(10);
-        for (const value of values) meter.record('a', '', { route: '/a' }, value);
+        for (const value of values) meter.record('a', '', value, () => ({ route: '/a' }));
         const [series] = meter.snapshot();
         expect(series?.route).toBe('/a');
         expectPercentiles(series!, values);
@@ -51,7 +51,7 @@ describe('keyed durations', () => {
         (maxKeys, ids) => {
           const meter = new KeyedDurations<{ id: string; server: string }>(maxKeys);
           for (const id of ids)
-            meter.record(String(id % 3), String(id), { id: String(id), server: 'primary' }, 1);
+            meter.record(String(id % 3), String(id), 1, () => ({ id: String(id), server: 'primary' }));
           const snapshot = meter.snapshot();
           expect(snapshot.length).toBeLessThanOrEqual(maxKeys + 1);
           expect(snapshot.reduce((sum, { count }) => sum + count, 0)).toBe(ids.length);
@@ -110,9 +110,9 @@ describe('recent durations', () => {
 
 test('durations that are none are recorded within the range instead of throwing', () => {
   const meter = new KeyedDurations<{ route: string }>(1);
-  for (const odd of [0, -5, 1e-9, 1e12]) meter.record('a', '', { route: '/a' }, odd);
+  for (const odd of [0, -5, 1e-9, 1e12]) meter.record('a', '', odd, () => ({ route: '/a' }));
   const [series] = meter.snapshot();
   expect(series?.count).toBe(4);
   expect(series?.p50Ms).toBeCloseTo(0.001);
-  expectClose(series!.maxMs, 3_600_000, 'max');
+  expect(series?.maxMs).toBeCloseTo((2 ** 32 - 1) / 1_000);
 });

@@ -43,7 +43,6 @@ function serve(scope: object, durationMs = 5, correlationId?: string, header?: s
     kind: 'command',
     outcome: 'ok',
     durationMs: durationMs - 1,
-    correlationId: id,
     span: inner.span,
   });
   channels.httpRequests.publish({
@@ -116,7 +115,7 @@ describe('spans', () => {
     const scope = {};
     const recorder = recorded(scope, { sampleRatio: 0 });
     const span = rootSpan('c');
-    const message = { scope, kind: 'query', outcome: 'ok', durationMs: 1, correlationId: 'c' } as const;
+    const message = { scope, kind: 'query', outcome: 'ok', durationMs: 1 } as const;
     channels.operations.publish({ ...message, operation: 'a.b', span });
     expect(recorder.recorded).toBe(0);
     expect(span.id).toBeUndefined();
@@ -175,7 +174,7 @@ describe('the traceparent for calls outside', () => {
     // #region traceparent
     const header = runInContext(inner, () => traceparent());
     // #endregion
-    const message = { scope, kind: 'query', outcome: 'ok', durationMs: 1, correlationId: 'c' } as const;
+    const message = { scope, kind: 'query', outcome: 'ok', durationMs: 1 } as const;
     channels.operations.publish({ ...message, operation: 'orders.place', span: inner.span });
     const [span] = recorder.recent();
     expect(header).toBe(`00-${span!.traceId}-${span!.spanId}-01`);

@@ -8,7 +8,7 @@ import {
   type MessageChannel,
 } from '../kernel/channels.ts';
 import { currentContext } from '../kernel/context.ts';
-import { calledBy, rootSpan, spanIdOf, traceIdOf, type SpanNode } from '../kernel/trace.ts';
+import { calledBy, childSpan, rootSpan, spanIdOf, traceIdOf, type SpanNode } from '../kernel/trace.ts';
 import type { Attributes } from './metrics.ts';
 import { isSampled } from './sampling.ts';
 import { Newest, type SlowRequest, type Span } from './span.ts';
@@ -125,12 +125,12 @@ export function recordSpans(
     }),
     own(operations, (message) => {
       const { span: node, operation, kind, outcome } = message;
-      if (node === undefined || !isSampled(node.root, sampleRatio)) return;
+      if (!isSampled(node.root, sampleRatio)) return;
       const attributes = {
         'plimsoll.operation': operation,
         'plimsoll.operation.kind': kind,
         'plimsoll.outcome': outcome,
-        'plimsoll.correlation_id': message.correlationId,
+        'plimsoll.correlation_id': node.root.correlationId,
       };
       const error = outcome === 'error' ? describe(message.error, 'error') : undefined;
       keep(spanOf(node, parentOf(node), operation, 'internal', message.durationMs, attributes, error));
@@ -146,7 +146,7 @@ export function recordSpans(
         'db.response.returned_rows': message.rows,
         server: message.server,
       };
-      const node = { root: parent.root, parent };
+      const node = childSpan(parent);
       const error = message.error === undefined ? undefined : describe(message.error, 'error');
       keep(spanOf(node, spanIdOf(parent), verb, 'client', message.durationMs, attributes, error));
     }),
@@ -161,7 +161,7 @@ export function recordSpans(
         'plimsoll.pool.max': max,
         'plimsoll.pool.waiting': waiting,
       };
-      const node = { root: parent.root, parent };
+      const node = childSpan(parent);
       const error = message.error === undefined ? undefined : describe(message.error, 'error');
       keep(
         spanOf(node, spanIdOf(parent), `wait for ${server}`, 'internal', message.waitMs, attributes, error),

@@ -20,7 +20,7 @@ function ask(operation: string, text: string, rows = 1): void {
 function execute(operation: string, handler: () => void): void {
   const context = enterOperation(createContext({ correlationId: 'one request' }), operation, undefined);
   runInContext(context, handler);
-  operations.publish({ scope, operation, kind: 'query', outcome: 'ok', durationMs: 1, correlationId: 'x' });
+  operations.publish({ scope, operation, kind: 'query', outcome: 'ok', durationMs: 1, span: context.span });
 }
 
 const times = (count: number, run: () => void): void => {

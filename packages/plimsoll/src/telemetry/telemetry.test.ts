@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as channels from '../kernel/channels.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { rootSpan } from '../kernel/trace.ts';
 import { createLogger, logChannels } from './logs.ts';
 import { createTelemetry } from './telemetry.ts';
 
@@ -37,7 +38,7 @@ function operation(scope: object, more: Partial<channels.OperationMessage> = {})
     kind: 'query',
     outcome: 'ok',
     durationMs: 4,
-    correlationId,
+    span: rootSpan(correlationId),
     ...more,
   });
 }

@@ -95,33 +95,26 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
 
   const subscriptions = [
     own(httpRequests, ({ method, route, status, durationMs }) => {
-      http.record(
-        route,
-        `${method} ${status}`,
-        { 'http.request.method': method, 'http.route': route, 'http.response.status_code': status },
-        durationMs,
-      );
+      http.record(route, method === 'GET' ? status : `${method} ${status}`, durationMs, () => ({
+        'http.request.method': method,
+        'http.route': route,
+        'http.response.status_code': status,
+      }));
     }),
-    own(operations, (message) => {
-      operation.record(
-        message.operation,
-        message.outcome,
-        { operation: message.operation, outcome: message.outcome },
-        message.durationMs,
-      );
+    own(operations, ({ operation: name, outcome, durationMs }) => {
+      operation.record(name, outcome, durationMs, () => ({ operation: name, outcome }));
     }),
-    own(queries, (message) => {
-      const { server, durationMs } = message;
-      const text = beginningOf(message.text);
-      query.record(text, server, { 'db.query.text': text, server }, durationMs);
+    own(queries, ({ text: whole, server, durationMs }) => {
+      const text = beginningOf(whole);
+      query.record(text, server, durationMs, () => ({ 'db.query.text': text, server }));
     }),
     own(poolWaits, ({ server, waitMs }) => {
-      wait.record(server, '', { server }, waitMs);
+      wait.record(server, '', waitMs, () => ({ server }));
       recentWait.record(waitMs, performance.now());
     }),
     own(tasks, ({ name, outcome, durationMs, lagMs }) => {
-      task.record(name, outcome, { task: name, outcome }, durationMs);
-      lag.record(name, '', { task: name }, lagMs);
+      task.record(name, outcome, durationMs, () => ({ task: name, outcome }));
+      lag.record(name, '', lagMs, () => ({ task: name }));
     }),
   ];
 

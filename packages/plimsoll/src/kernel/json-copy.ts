@@ -1,4 +1,4 @@
-import { PlimsollError } from '../kernel/errors.ts';
+import { PlimsollError } from './errors.ts';
 
 /** What happens to a value on its way from one module to another. */
 export type Wire = (value: unknown, what: string) => unknown;

@@ -1,26 +1,30 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { PlimsollError, type ErrorCode } from '../kernel/errors.ts';
-import type { Output, Schema } from './contract.ts';
+import { PlimsollError, type ErrorCode } from './errors.ts';
 
-/** Validates, also asynchronously. `what` names the value in the message: `input of orders.place`. */
-export async function validate<S extends Schema>(
+export type MaybePromise<T> = T | Promise<T>;
+
+/**
+ * Validates; a promise only when the schema gives one, because waiting for what is there would cost every call.
+ * `what` names the value in the message: `input of orders.place`.
+ */
+export function validate<S extends StandardSchemaV1>(
   schema: S,
   value: unknown,
   code: ErrorCode,
   what: string,
-): Promise<Output<S>> {
+): MaybePromise<StandardSchemaV1.InferOutput<S>> {
   const result = schema['~standard'].validate(value);
-  // The usual case is synchronous; awaiting it anyway would cost every call a turn of the microtask queue.
-  return unwrap<S>(result instanceof Promise ? await result : result, code, what);
+  if (result instanceof Promise) return result.then((later) => unwrap<S>(later, code, what));
+  return unwrap<S>(result, code, what);
 }
 
 /** Validates at once; a schema that needs a promise is PL_SCHEMA_ASYNC. */
-export function validateNow<S extends Schema>(
+export function validateNow<S extends StandardSchemaV1>(
   schema: S,
   value: unknown,
   code: ErrorCode,
   what: string,
-): Output<S> {
+): StandardSchemaV1.InferOutput<S> {
   const result = schema['~standard'].validate(value);
   if (result instanceof Promise) {
     throw new PlimsollError(
@@ -31,12 +35,12 @@ export function validateNow<S extends Schema>(
   return unwrap<S>(result, code, what);
 }
 
-function unwrap<S extends Schema>(
+function unwrap<S extends StandardSchemaV1>(
   result: StandardSchemaV1.Result<unknown>,
   code: ErrorCode,
   what: string,
-): Output<S> {
-  if (result.issues === undefined) return result.value as Output<S>;
+): StandardSchemaV1.InferOutput<S> {
+  if (result.issues === undefined) return result.value as StandardSchemaV1.InferOutput<S>;
   const issues = result.issues.slice(0, 20).map((issue) => ({ path: pathOf(issue), message: issue.message }));
   const list = issues
     .map((issue) => (issue.path === '' ? issue.message : `${issue.path}: ${issue.message}`))

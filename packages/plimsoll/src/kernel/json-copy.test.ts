@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
-import { isPlimsollError } from '../kernel/errors.ts';
+import { isPlimsollError } from './errors.ts';
 import { jsonCopy } from './json-copy.ts';
 
 class Money {

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { systemClock, type Clock } from '../kernel/clock.ts';
-import { createContext } from '../kernel/context.ts';
+import { systemClock, type Clock } from './clock.ts';
+import { createContext } from './context.ts';
 import { createContextWatch, type ContextWatch } from './context-watch.ts';
 
 let watch: ContextWatch;
