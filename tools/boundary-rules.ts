@@ -14,6 +14,7 @@ const layers: readonly (readonly string[])[] = [
   ['gateway', 'telemetry', 'client', 'boundaries'],
   ['express', 'stores'],
   ['app'],
+  ['nest'],
   ['testing'],
 ];
 

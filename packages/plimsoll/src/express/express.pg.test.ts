@@ -12,6 +12,7 @@ import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import { route, type Route } from '../gateway/route.ts';
 import { httpRequests, type HttpRequestMessage } from '../kernel/channels.ts';
 import { currentContext, remainingMs } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
 import { command, contract, query } from '../modules/contract.ts';
 import { module } from '../modules/module.ts';
 import { plimsollContext } from './context.ts';
@@ -41,7 +42,7 @@ const echoModule = module(echo, {
     number: async (n) => n + 1,
   },
   queries: {
-    find: async (input, { correlationId }) => ({ ...input, correlationId }),
+    find: async (input, { correlationId, caller }) => ({ ...input, correlationId, ...caller }),
     slow: (_input, { db }) => db.query(sql`select pg_sleep(10)`),
     broken: async () => {
       throw new Error('a bug with a secret');
@@ -89,7 +90,20 @@ beforeAll(async () => {
   await gateway.start();
 
   const site = express();
-  site.use(plimsollContext({ app }));
+  site.use(
+    plimsollContext({
+      app,
+      caller: ({ user }: { user?: string }) => {
+        if (user === 'unknown') throw new PlimsollError('PL_UNAUTHENTICATED', 'unknown');
+        return user === undefined ? undefined : { principal: user };
+      },
+    }),
+  );
+  // An authentication, which comes after.
+  site.use((request, _response, next) => {
+    Object.assign(request, { user: request.headers.authorization });
+    next();
+  });
   site.use('/parsed', express.json());
   site.get('/context', (_request, response) => {
     const { correlationId, key, deadlineAtMs } = currentContext()!;
@@ -148,6 +162,18 @@ describe('plimsollContext', () => {
     expect(body.leftMs).toBeLessThanOrEqual(10_000);
   });
 
+  test('hands on the trace and the caller, who is asked at the call', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const answer = await fetch(`${url}/api/find/a`, { headers: { traceparent, authorization: 'ada' } });
+    expect(await answer.json()).toMatchObject({
+      principal: 'ada',
+      traceparent,
+      correlationId: '0af76519-16cd-43dd-8448-eb211c80319c',
+    });
+    const refused = await fetch(`${url}/api/find/a`, { headers: { authorization: 'unknown' } });
+    expect([refused.status, await refused.json()]).toMatchObject([401, { code: 'PL_UNAUTHENTICATED' }]);
+  });
+
   test('holds through a body parser and a statement', async () => {
     const headers = { ...json, 'x-correlation-id': 'parsed-1' };
     const answer = await fetch(`${url}/parsed/context`, { method: 'POST', headers, body: '{"a":1}' });
@@ -168,7 +194,7 @@ describe('plimsollContext', () => {
       await seen.aborted;
       await expect
         .poll(() => messages.find((message) => message.route === '/parsed/hang/:id'))
-        .toMatchObject({ status: 499, scope: app.database.scope });
+        .toMatchObject({ status: 499, scope: app.database.scope, span: {} });
     } finally {
       stop();
     }

@@ -4,9 +4,11 @@ import { runInContext } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { isPlimsollError, PlimsollError, type ErrorCode } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';
-import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from '../gateway/problem.ts';
+import { declaredProblem, problemOf } from '../gateway/problem.ts';
 import type { Route } from '../gateway/route.ts';
-import { arrive, expressDefaults, type Arrival } from './context.ts';
+import { answer, answerProblem } from './answer.ts';
+import { arrive, expressDefaults, type Arrival } from './arrival.ts';
+import { expressPattern } from './context.ts';
 
 /** What a handler reads of Express's request. */
 interface Request extends IncomingMessage {
@@ -58,7 +60,7 @@ export function mountRoutes(app: Callable, router: MountTarget, options: MountOp
 /** Reads the body unless a parser of the user has; what cannot be read is a problem. */
 function readBody(readJson: Handler, route: Route, options: MountOptions): Handler {
   return (request, response, next) => {
-    const arrival = arrive(request, response, options);
+    const arrival = arrive(request, response, options, expressPattern);
     arrival.operation = route.operation.id;
     const { 'content-length': length, 'transfer-encoding': encoding, 'content-type': type } = request.headers;
     const hasBody = encoding !== undefined || (length !== undefined && length !== '0');
@@ -86,7 +88,7 @@ async function serve(
   options: MountOptions,
 ): Promise<void> {
   const { operation } = route;
-  const arrival = arrive(request, response, options);
+  const arrival = arrive(request, response, options, expressPattern);
   arrival.operation = operation.id;
   const { context } = arrival;
   try {
@@ -143,21 +145,4 @@ function unreadable(error: unknown): PlimsollError {
 function answerError(response: ServerResponse, arrival: Arrival, error: PlimsollError): void {
   arrival.error = error;
   answerProblem(response, problemOf(error, arrival.context.correlationId));
-}
-
-function answerProblem(response: ServerResponse, problem: ProblemDetails): void {
-  if (invitesRetry(problem)) response.setHeader('retry-after', '1');
-  answer(response, problem.status, 'application/problem+json', problem);
-}
-
-function answer(response: ServerResponse, status: number, type: string, body: unknown): void {
-  // The client has gone, or a handler of the user has answered.
-  if (response.destroyed || response.headersSent) return;
-  response.statusCode = status;
-  if (body === undefined) {
-    response.end();
-    return;
-  }
-  response.setHeader('content-type', type);
-  response.end(JSON.stringify(body));
 }

@@ -1,0 +1,19 @@
+import type { ServerResponse } from 'node:http';
+import { invitesRetry, type ProblemDetails } from '../gateway/problem.ts';
+
+export function answerProblem(response: ServerResponse, problem: ProblemDetails): void {
+  if (invitesRetry(problem)) response.setHeader('retry-after', '1');
+  answer(response, problem.status, 'application/problem+json', problem);
+}
+
+export function answer(response: ServerResponse, status: number, type: string, body: unknown): void {
+  // The client has gone, or a handler of the user has answered.
+  if (response.destroyed || response.headersSent) return;
+  response.statusCode = status;
+  if (body === undefined) {
+    response.end();
+    return;
+  }
+  response.setHeader('content-type', type);
+  response.end(JSON.stringify(body));
+}

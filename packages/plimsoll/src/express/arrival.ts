@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { httpRequests } from '../kernel/channels.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { createContext, type Caller, type RequestContext } from '../kernel/context.ts';
+import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
+import { correlationIdOf, parseTraceparent, rootSpan } from '../kernel/trace.ts';
+
+export interface ContextOptions {
+  /** A running app: then its telemetry counts these requests too. */
+  readonly app?: { readonly database: { readonly scope: object } };
+  /** Longest time for one request, from this middleware to the answer. Default 10_000. */
+  readonly requestTimeoutMs?: number;
+  /**
+   * Who asks; undefined is nobody known. Gets the request of your framework, and is asked at each call, so that
+   * it sees what an authentication after the middleware has found. Throw `PL_UNAUTHENTICATED` to refuse the
+   * call. Default nobody.
+   */
+  caller?(request: object): Caller | undefined;
+}
+
+export const expressDefaults = { requestTimeoutMs: 10_000, maxBodyBytes: 1_048_576 } as const;
+
+/** What is known of a request from its arrival to its answer. */
+export interface Arrival {
+  readonly context: RequestContext;
+  /** What `caller` and the pattern are read from. Set again where a framework has another for its handlers. */
+  request: object;
+  /** Set by a mounted route, for telemetry. */
+  operation?: string;
+  error?: unknown;
+}
+
+/** The pattern of the route that answers; undefined when none does. */
+export type PatternOf = (request: object) => string | undefined;
+
+// By request and not by async context alone: a middleware between may lose that, but never the request.
+const arrivals = new WeakMap<IncomingMessage, Arrival>();
+const safeId = /^[\w.:-]{1,128}$/;
+
+/** Of a request that has arrived already. */
+export const arrivalOf = (request: IncomingMessage): Arrival | undefined => arrivals.get(request);
+
+/** The request's one arrival, made when it is first asked for. */
+export function arrive(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: ContextOptions,
+  patternOf: PatternOf,
+): Arrival {
+  const known = arrivals.get(request);
+  if (known !== undefined) return known;
+  const startedMs = systemClock.monotonicMs();
+  const scope = scopeOf(options);
+  const gone = new AbortController();
+  const deadlineAtMs = startedMs + (options.requestTimeoutMs ?? expressDefaults.requestTimeoutMs);
+  const context = contextOf(request, gone.signal, deadlineAtMs);
+  const arrival: Arrival = { context: withCaller(context, options, () => arrival.request), request };
+  arrivals.set(request, arrival);
+  response.setHeader('x-correlation-id', context.correlationId);
+  // `close` comes exactly once, also when the client goes away before the answer.
+  response.once('close', () => {
+    if (!response.writableFinished)
+      gone.abort(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
+    if (scope !== undefined) report(request, response, arrival, startedMs, scope, patternOf);
+  });
+  return arrival;
+}
+
+function contextOf({ headers }: IncomingMessage, signal: AbortSignal, deadlineAtMs: number): RequestContext {
+  const { 'x-correlation-id': givenId, 'idempotency-key': givenKey, traceparent: header } = headers;
+  const traced = typeof header === 'string' ? parseTraceparent(header) : undefined;
+  const traceparent = traced === undefined ? undefined : (header as string);
+  const ownId = typeof givenId === 'string' && safeId.test(givenId) ? givenId : undefined;
+  const correlationId = ownId ?? (traced === undefined ? randomUUID() : correlationIdOf(traced));
+  return createContext({
+    correlationId,
+    span: rootSpan(correlationId, traceparent),
+    ...(traceparent === undefined ? {} : { caller: { traceparent } }),
+    // Never the correlation id: one of those may span several requests, which are not the same work.
+    ...(typeof givenKey === 'string' && givenKey !== '' && givenKey.length <= 255 ? { key: givenKey } : {}),
+    signal,
+    deadlineAtMs,
+  });
+}
+
+/** Asked when it is read: who asks is often known only after this middleware. */
+function withCaller(
+  context: RequestContext,
+  options: ContextOptions,
+  requestNow: () => object,
+): RequestContext {
+  if (options.caller === undefined) return context;
+  const { caller: traced } = context;
+  return Object.defineProperty(context, 'caller', {
+    enumerable: true,
+    get: (): Caller => ({ ...traced, ...options.caller?.(requestNow()) }),
+  });
+}
+
+function report(
+  request: IncomingMessage,
+  response: ServerResponse,
+  arrival: Arrival,
+  startedMs: number,
+  scope: object,
+  patternOf: PatternOf,
+): void {
+  if (!httpRequests.hasSubscribers) return;
+  httpRequests.publish({
+    scope,
+    method: request.method ?? '',
+    // The pattern, never the raw path, which would make a series of each id.
+    route: patternOf(arrival.request) ?? '(unmatched)',
+    operation: arrival.operation,
+    // 499: the client went away before an answer was written.
+    status: response.writableFinished ? response.statusCode : 499,
+    durationMs: systemClock.monotonicMs() - startedMs,
+    correlationId: arrival.context.correlationId,
+    span: arrival.context.span,
+    ...(arrival.error === undefined ? {} : { error: arrival.error }),
+  });
+}
+
+/** An app that does not run has no telemetry to count in; the user's own routes work without it. */
+function scopeOf({ app }: ContextOptions): object | undefined {
+  try {
+    return app?.database.scope;
+  } catch (error) {
+    if (isPlimsollError(error, 'PL_LIFECYCLE')) return undefined;
+    throw error;
+  }
+}

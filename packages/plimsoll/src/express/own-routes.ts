@@ -1,0 +1,41 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import express from 'express';
+
+/** What the routes tell of; an app, started with `listen: false`. */
+export interface Measured {
+  telemetry(lastMs?: number): Promise<unknown>;
+  metrics(): Promise<string>;
+}
+
+type Next = (error?: unknown) => void;
+type Handler = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
+
+const loopback = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
+
+/**
+ * `/telemetry` and `/metrics` of an app, for `plimsoll load`, the doctor and Prometheus: `site.use('/-',
+ * plimsollRoutes(app))` before routes of yours that answer everything. As in the gateway only this machine is
+ * answered, and nothing that came through a proxy; for all others there is no such route.
+ */
+export function plimsollRoutes(app: Measured): Handler {
+  const router = express.Router();
+  router.use((request, _response, next) => {
+    const { headers, socket } = request;
+    const isLocal =
+      headers['x-forwarded-for'] === undefined &&
+      headers.forwarded === undefined &&
+      loopback.has(socket.remoteAddress ?? '');
+    // `router` leaves this router: the site answers as it does for any other path it does not know.
+    next(isLocal ? undefined : 'router');
+  });
+  router.get('/telemetry', (request, response, next) => {
+    const asked = Number(request.query['lastMs']);
+    app.telemetry(asked > 0 && asked < Infinity ? asked : 10_000).then((told) => response.json(told), next);
+  });
+  router.get('/metrics', (_request, response, next) => {
+    app.metrics().then((text) => {
+      response.type('text/plain; version=0.0.4; charset=utf-8').send(text);
+    }, next);
+  });
+  return router as unknown as Handler;
+}
