@@ -3,9 +3,19 @@
  *
  * Guarantee: {@link untilIdle} resolves only when everything that was set off has happened. A module that
  * passes with {@link testModule} has been run by the real runtime on a real database; only the modules that
- * it uses are {@link fake}, and those keep to their contracts.
+ * it uses are {@link fake}, and those keep to their contracts. {@link placements} and {@link underFaults} run the
+ * same body wherever the parts of an app can be, and with faults that a seed repeats.
  */
 export { fake, type FakeHandlers } from './fake.ts';
+export {
+  faultDefaults,
+  underFaults,
+  type Fault,
+  type FaultKind,
+  type FaultOptions,
+  type Faults,
+} from './faults.ts';
+export { placements, type Placement } from './placements.ts';
 export { scenario, type Scenario, type ScenarioEvent, type ScenarioOutcome } from './scenario.ts';
 export { testModule, type TestedModule, type TestModuleOptions } from './test-module.ts';
 export { untilIdle } from './until-idle.ts';
