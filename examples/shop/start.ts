@@ -10,14 +10,15 @@ import {
   progressLine,
   renderProgress,
   renderReport,
+  type LoadReport,
 } from '@plimsoll/cli/load';
-import { examine, renderFindings } from '@plimsoll/cli/doctor';
-import { startChild, untilStopped } from '@plimsoll/cli/process';
+import { startChild, untilStopped, type Child } from '@plimsoll/cli/process';
 import { startCluster } from '@plimsoll/embedded';
 import { migrationsOf, type Plan } from 'plimsoll';
 import { createDatabase, migrate } from 'plimsoll/database';
+import { demonstrateFixes, watchMs } from './faulty/demonstrate.ts';
 import { makeFaulty } from './faulty/history.ts';
-import { lightLoad } from './faulty/light-load.ts';
+import type { Handlers } from './faulty/prove-fixes.ts';
 import { importRetail, type ImportReport } from './retail/import.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
@@ -26,13 +27,15 @@ const help = `npm start: the shop on real data, loaded until its objectives brea
 Usage: npm start -- [options]
 
   --exit                end after the report (exit code 0) instead of serving on
+  --data <folder>       where the servers keep their data and all write their logs (default .plimsoll/shop)
   --fresh               throw away the data directory and begin anew
   --pool <number>       database connections per server (default: the plan's)
   --port <number>       HTTP port of the shop (default 3000, or any free one when that is taken)
-  --duration <seconds>  length of the measurement (default 60)
+  --duration <seconds>  length of each measurement (default 60)
   --seed <number>       plan the same requests as an earlier run
   --max-rps <number>    never offer more than this
-  --faulty              run the shop with two faults, then let the doctor find them
+  --faulty              the shop with two faults: measure it, let the doctor find them, fix one after the other
+                        and measure again after each; about four minutes, three measurements of --duration
   --json                the report as JSON on standard output
   --help                this page
 
@@ -54,21 +57,21 @@ interface Options {
   readonly seed: number | undefined;
   readonly maxRps: number | undefined;
   readonly pool: string | undefined;
+  /** Undefined: a folder of the workspace. */
+  readonly data: string | undefined;
 }
 
 async function main(options: Options): Promise<void> {
   const stop = new AbortController();
   const stopped = untilStopped().then((why) => stop.abort(new Error(why)));
-  const directory = join(
-    import.meta.dirname,
-    // Data of its own: the faults must not reach the shop without them.
-    options.faulty ? '../../.plimsoll/shop-faulty' : '../../.plimsoll/shop',
-  );
+  // Data of its own: the faults must not reach the shop without them.
+  const folder = options.faulty ? '../../.plimsoll/shop-faulty' : '../../.plimsoll/shop';
+  const directory = options.data ?? join(import.meta.dirname, folder);
   const dataDir = join(directory, 'data');
   await mkdir(directory, { recursive: true });
 
   await using servers = new AsyncDisposableStack();
-  const { url, replicaUrls } = await openDatabase(servers, dataDir, options.fresh);
+  const { url, replicaUrls, caughtUp } = await openDatabase(servers, dataDir, options.fresh);
   const bank = servers.use(
     await startChild({
       name: 'the bank',
@@ -92,7 +95,6 @@ async function main(options: Options): Promise<void> {
     DATABASE_REPLICA_URLS: replicaUrls.join(','),
     BANK_URL: bankUrl,
     SMTP_URL: `smtp://127.0.0.1:${mailPorts.smtp}`,
-    SHOP_FAULTY: options.faulty ? '1' : '0',
   };
   say(`bank at ${bankUrl}, mail sink at ${env.SMTP_URL}`);
 
@@ -109,18 +111,61 @@ async function main(options: Options): Promise<void> {
     ...(options.pool === undefined ? [] : ['--pool', options.pool]),
   ];
   const cli = join(import.meta.dirname, '../../packages/cli/bin/plimsoll.js');
-  const shop = servers.use(
-    await startChild({ name: 'the shop', file: cli, args, env, cwd: import.meta.dirname, logFile }),
-  );
-  const target = (shop.ready as { url: string }).url;
-  say(`shop serving at ${target}, its log in ${relative(process.cwd(), logFile)}`);
-  void shop.ended.then((how) =>
-    stop.abort(new Error(`the shop ended (${how}); see ${relative(process.cwd(), logFile)}`)),
-  );
+  // The shop is another one after each restart; the last is stopped before the servers it uses.
+  const running: { shop?: Child } = {};
+  servers.defer(() => running.shop?.stop());
+  const startShop = async (handlers: Handlers): Promise<string> => {
+    const earlier = running.shop;
+    delete running.shop;
+    await earlier?.stop();
+    const shopEnv = { ...env, SHOP_FAULTY: handlers === 'faulty' ? '1' : '0' };
+    const child = await startChild({
+      name: 'the shop',
+      file: cli,
+      args,
+      env: shopEnv,
+      cwd: import.meta.dirname,
+      logFile,
+    });
+    running.shop = child;
+    void child.ended.then((how) => {
+      if (running.shop === child)
+        stop.abort(new Error(`the shop ended (${how}); see ${relative(process.cwd(), logFile)}`));
+    });
+    const { url: shopUrl } = child.ready as { url: string };
+    say(`shop serving at ${shopUrl}, its log in ${relative(process.cwd(), logFile)}`);
+    return shopUrl;
+  };
 
-  await measure(plan, target, [url, ...replicaUrls], options, stop.signal);
-  if (options.faulty && !stop.signal.aborted) await diagnose(target, url, replicaUrls, options, stop.signal);
-  if (options.exit || stop.signal.aborted) return;
+  const { signal } = stop;
+  // One seed for all measurements, so that they send the same requests.
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
+  const measureAt = (at: string): Promise<LoadReport> =>
+    measure(plan, at, [url, ...replicaUrls], { ...options, seed }, signal);
+  if (options.faulty) {
+    // Half a minute for starts, fixes, and the orders that each measurement leaves to be finished.
+    const minutes = Math.ceil((3 * options.durationMs + 2 * watchMs + 30_000) / 60_000);
+    say(`measured, diagnosed, two faults fixed, each fix measured: about ${minutes} minutes, seed ${seed}`);
+    try {
+      await demonstrateFixes({
+        databaseUrl: url,
+        replicaUrls,
+        caughtUp,
+        restart: startShop,
+        measure: measureAt,
+        say,
+        json: options.json,
+        signal,
+      });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      say(`stopped: ${(signal.reason as Error).message}`);
+    }
+  } else printReport(await measureAt(await startShop('healthy')), options);
+  if (options.exit || signal.aborted) return;
+  const { shop } = running;
+  if (shop === undefined) return;
+  const target = (shop.ready as { url: string }).url;
   say('still serving:');
   for (const path of [
     '/products?text=lantern',
@@ -135,11 +180,17 @@ async function main(options: Options): Promise<void> {
   say('draining');
 }
 
+interface Servers {
+  readonly url: string;
+  readonly replicaUrls: readonly string[];
+  readonly caughtUp: () => Promise<void>;
+}
+
 async function openDatabase(
   servers: AsyncDisposableStack,
   dataDir: string,
   fresh: boolean,
-): Promise<{ readonly url: string; readonly replicaUrls: readonly string[] }> {
+): Promise<Servers> {
   const given = process.env['DATABASE_URL'];
   if (given !== undefined && given !== '') {
     say('using the PostgreSQL of DATABASE_URL');
@@ -148,6 +199,7 @@ async function openDatabase(
       replicaUrls: (process.env['DATABASE_REPLICA_URLS'] ?? '')
         .split(',')
         .filter((part) => part.trim() !== ''),
+      caughtUp: () => Promise.resolve(),
     };
   }
   say('starting PostgreSQL 18, a primary and a replica');
@@ -156,7 +208,10 @@ async function openDatabase(
   say(
     `primary on port ${cluster.primary.port}, replica on port ${cluster.replicas[0]?.port}, data ${cluster.fresh ? 'made' : 'kept from an earlier start'}`,
   );
-  return { url: cluster.primary.url, replicaUrls };
+  const caughtUp = async (): Promise<void> => {
+    for (const replica of cluster.replicas) await replica.caughtUp();
+  };
+  return { url: cluster.primary.url, replicaUrls, caughtUp };
 }
 
 async function choosePort(wanted: number | undefined): Promise<number> {
@@ -200,11 +255,11 @@ async function measure(
   databaseUrls: readonly string[],
   options: Options,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<LoadReport> {
   const scenario = await createShopScenario();
   say(`replaying ${scenario.name} for ${options.durationMs / 1_000} s`);
   const progress = progressLine();
-  const report = await findHeadroom({
+  return findHeadroom({
     target,
     scenario,
     objectives: objectivesOf(plan),
@@ -216,56 +271,16 @@ async function measure(
     signal,
     onProgress: (now) => progress.show(renderProgress(now, progress.style)),
   }).finally(() => progress.end());
+}
+
+function printReport(report: LoadReport, options: Options): void {
   const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
   const width = Math.min(100, process.stdout.columns ?? 100);
   process.stdout.write(
     options.json
       ? `${JSON.stringify(report, null, 2)}\n`
-      : `\n${renderReport(report, { color, width, command: options.faulty ? 'npm start -- --faulty' : 'npm start --' })}\n`,
+      : `\n${renderReport(report, { color, width, command: 'npm start --' })}\n`,
   );
-}
-
-const watchMs = 15_000;
-
-/** The findings go to standard error with `--json`, because standard output is the report's then. */
-async function diagnose(
-  target: string,
-  databaseUrl: string,
-  replicaUrls: readonly string[],
-  options: Options,
-  signal: AbortSignal,
-): Promise<void> {
-  say(`the doctor watches a light load for ${watchMs / 1_000} s`);
-  const over = new AbortController();
-  const loading = lightLoad(target, await createShopScenario(), {
-    visitors: 4,
-    pauseMs: 20,
-    signal: AbortSignal.any([over.signal, signal]),
-  });
-  // A shop that ended ends the watching as well; why is told below.
-  loading.catch(() => over.abort());
-  try {
-    const report = await examine({
-      target,
-      databaseUrl,
-      replicaUrls,
-      windowMs: watchMs,
-      verify: 'npm start',
-      signal: AbortSignal.any([over.signal, signal]),
-    });
-    const out = options.json ? process.stderr : process.stdout;
-    const color = out.isTTY && process.env['NO_COLOR'] === undefined;
-    const width = Math.min(100, out.columns ?? 100);
-    out.write(`\n${renderFindings(report, { color, width })}\n\n`);
-    say(
-      'the faults are in examples/shop/faulty; `npm start` is the shop without them and without the history',
-    );
-  } catch (error) {
-    if (!signal.aborted && !over.signal.aborted) throw error;
-  } finally {
-    over.abort();
-    await loading;
-  }
 }
 
 function readOptions(): Options | undefined {
@@ -276,6 +291,7 @@ function readOptions(): Options | undefined {
       faulty: { type: 'boolean' },
       json: { type: 'boolean' },
       pool: { type: 'string' },
+      data: { type: 'string' },
       port: { type: 'string' },
       duration: { type: 'string', default: '60' },
       seed: { type: 'string' },
@@ -312,6 +328,7 @@ function readOptions(): Options | undefined {
     seed,
     maxRps,
     pool: values.pool,
+    data: values.data,
   };
 }
 

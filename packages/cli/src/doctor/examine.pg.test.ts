@@ -81,10 +81,17 @@ test('a statement in a loop is found in a running app', async () => {
         'once for each row of the statement before it: select id from notes.note order by id limit 12',
       ],
       gain: { after: 2 },
+      cost: { operation: { name: 'notes.inLoop' } },
     },
   ]);
   // 13, less what is under way at the edges of the window.
   expect(report.findings[0]?.gain.before).toBeGreaterThan(12);
+  // Twelve of thirteen statements, and whatever else it does.
+  const { share, meanMs, p95 } = report.findings[0]!.cost.operation!;
+  expect(share).toBeGreaterThan(0);
+  expect(share).toBeLessThanOrEqual(1);
+  expect(meanMs).toBeGreaterThan(0);
+  expect(p95.atMostMs ?? Infinity).toBeGreaterThan(p95.aboveMs);
   expect(report.blindSpots).toEqual([]);
   expect(report.examined.operations).toBe(1);
 });

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { appDelta, readApp } from './app-window.ts';
 import { DoctorError } from './doctor-error.ts';
-import { ranked, type DoctorReport } from './finding.ts';
+import { ranked, type DoctorReport, type OperationCost } from './finding.ts';
 import { findMissingIndexes } from './missing-index.ts';
 import { findNPlusOne } from './n-plus-one.ts';
+import { p95Of, readTimes, timesDelta, type OperationTimes } from './operation-times.ts';
 import { readServers, serverDelta } from './server-statements.ts';
 import { shapeOf } from './statement-text.ts';
 
@@ -34,10 +35,12 @@ export async function examine(options: ExamineOptions): Promise<DoctorReport> {
 
   const serversBefore = await readServers(urls);
   const appBefore = await readApp(target, signal);
+  const timesBefore = await readTimes(target, signal);
   const startedMs = performance.now();
   await sleep(windowMs, undefined, { signal });
   const appAfter = await readApp(target, signal);
   const watchedMs = performance.now() - startedMs;
+  const timesAfter = await readTimes(target, signal);
   const serversAfter = await readServers(urls);
 
   const operations = appDelta(appBefore, appAfter).filter(({ executions }) => executions > 0);
@@ -48,8 +51,11 @@ export async function examine(options: ExamineOptions): Promise<DoctorReport> {
       `no operation ran at ${target} within ${windowMs / 1_000} s; the doctor sees only what runs, so use the app meanwhile, or load it with \`plimsoll load\``,
     );
 
-  const found = [...findNPlusOne({ operations, windowMs: watchedMs, verify })];
   const blindSpots: string[] = [];
+  if (timesAfter === undefined)
+    blindSpots.push(`how long the operations take: ${target}/-/metrics does not answer`);
+  const operationCostOf = operationCosts(operations, timesBefore, timesAfter);
+  const found = [...findNPlusOne({ operations, windowMs: watchedMs, operationCostOf, verify })];
   let ran: ReturnType<typeof serverDelta> | null = null;
   if (serversBefore.ok && serversAfter.ok) {
     ran = serverDelta(serversBefore.statements, serversAfter.statements);
@@ -58,6 +64,7 @@ export async function examine(options: ExamineOptions): Promise<DoctorReport> {
       statements: ran,
       windowMs: watchedMs,
       operationsOf: operationIndex(operations),
+      operationCostOf,
       verify,
       signal,
     });
@@ -92,4 +99,32 @@ function operationIndex(operations: ReturnType<typeof appDelta>): (text: string)
     }
   }
   return (text) => [...(byShape.get(shapeOf(text)) ?? [])];
+}
+
+/** Of some operations, the one that waits the longest for a statement, and what that is of its time. */
+function operationCosts(
+  operations: ReturnType<typeof appDelta>,
+  before: ReadonlyMap<string, OperationTimes> | undefined,
+  after: ReadonlyMap<string, OperationTimes> | undefined,
+): (text: string, among: readonly string[]) => OperationCost | undefined {
+  return (text, among) => {
+    const shape = shapeOf(text);
+    const spentMs = (statements: (typeof operations)[number]['statements']): number =>
+      statements.reduce((sum, one) => (shapeOf(one.text) === shape ? sum + one.totalMs : sum), 0);
+    const [dearest] = operations
+      .filter(({ operation }) => among.includes(operation))
+      .map(({ operation, statements }) => ({ name: operation, ms: spentMs(statements) }))
+      .toSorted((a, b) => b.ms - a.ms);
+    const now = dearest === undefined ? undefined : after?.get(dearest.name);
+    if (dearest === undefined || now === undefined) return undefined;
+    const times = timesDelta(before?.get(dearest.name), now);
+    if (times.count === 0) return undefined;
+    return {
+      name: dearest.name,
+      meanMs: times.totalMs / times.count,
+      p95: p95Of(times),
+      // Statements that run side by side take more than the operation does.
+      share: Math.min(1, dearest.ms / times.totalMs),
+    };
+  };
 }

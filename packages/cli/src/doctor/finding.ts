@@ -24,8 +24,23 @@ export interface FindingCost {
   readonly callsPerSecond: number;
   /** Of the time that was spent on statements in the window: seen from the app (n-plus-one) or by the servers (missing-index). */
   readonly share: number;
-  /** What the fix would save of it, in ms per second of the window; the order of the findings. */
+  /**
+   * What the fix would save of it, in ms per second of the window; the order of the findings. The cost was
+   * measured, the part that goes is estimated: by the planner, or as all runs of a statement but one.
+   */
   readonly savedMsPerSecond: number;
+  /** Absent when no operation of the app runs the statement, or the app does not tell its times. */
+  readonly operation?: OperationCost;
+}
+
+/** What the operation that spends the most time on the statement took in the window, measured in the app. */
+export interface OperationCost {
+  readonly name: string;
+  readonly meanMs: number;
+  /** The 95th percentile lies between two bounds of a histogram; the upper one is null beyond the highest. */
+  readonly p95: { readonly aboveMs: number; readonly atMostMs: number | null };
+  /** Part of its time that it waits for the statement. */
+  readonly share: number;
 }
 
 export interface Fix {

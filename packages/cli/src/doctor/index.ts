@@ -11,7 +11,8 @@
  *
  * **Not promised.** That a healthy report means a healthy app: it sees only what ran while it watched. Calls
  * between modules in a loop, indexes for joins without a filter, expressions and partitioned tables are not
- * examined. A planner cost is not a time: `plimsoll load` before and after is the proof.
+ * examined. A planner cost is not a time, and no statement is timed on the twin: it has no rows. What a fix gives
+ * in headroom is not told: `plimsoll load` before and after measures it.
  *
  * **Failures.** App or database not reachable: PL_DOCTOR_UNREACHABLE. Nothing ran: PL_DOCTOR_IDLE. No
  * pg_stat_statements, or PostgreSQL below 16: a blind spot that says what to do. Below 18, or without the
@@ -21,7 +22,7 @@ export { DoctorError } from './doctor-error.ts';
 export type { DoctorErrorCode } from './doctor-error.ts';
 export { doctorDefaults, examine } from './examine.ts';
 export type { ExamineOptions } from './examine.ts';
-export type { DoctorReport, Finding, FindingCost, Fix, Gain } from './finding.ts';
+export type { DoctorReport, Finding, FindingCost, Fix, Gain, OperationCost } from './finding.ts';
 export { renderFindings } from './render-findings.ts';
 export type { RenderOptions } from './render-findings.ts';
 export { thresholds } from './thresholds.ts';

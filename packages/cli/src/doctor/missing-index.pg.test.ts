@@ -182,6 +182,7 @@ async function examined(work: () => Promise<void>, databaseUrl = url): Promise<M
     statements: serverDelta(before, await read()),
     windowMs: 1_000,
     operationsOf: () => ['orders.byCustomer'],
+    operationCostOf: () => undefined,
     verify: 'plimsoll load',
     signal: new AbortController().signal,
   });
@@ -275,6 +276,7 @@ test('a statement that cannot be explained is told as a blind spot, and the rest
     statements: [statement],
     windowMs: 1_000,
     operationsOf: () => [],
+    operationCostOf: () => undefined,
     verify: 'plimsoll load',
     signal: new AbortController().signal,
   });

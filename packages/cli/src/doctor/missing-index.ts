@@ -1,6 +1,6 @@
 import { sql } from 'plimsoll';
 import { createDatabase, type Session } from 'plimsoll/database';
-import type { Finding, Gain } from './finding.ts';
+import type { Finding, Gain, OperationCost } from './finding.ts';
 import { createIndexSql, indexCandidates, type IndexCandidate } from './index-candidates.ts';
 import {
   explain,
@@ -27,6 +27,7 @@ export interface MissingIndexInput {
   readonly windowMs: number;
   /** Operations of the app that run a statement. */
   readonly operationsOf: (text: string) => readonly string[];
+  readonly operationCostOf: (text: string, operations: readonly string[]) => OperationCost | undefined;
   readonly verify: string;
   readonly signal: AbortSignal;
 }
@@ -197,11 +198,13 @@ function describe(suspect: Suspect, proof: Proof | string, input: MissingIndexIn
   const gain: Gain = proved
     ? { unit: 'planner cost', before: proof.before, after: proof.after }
     : { unit: 'planner cost', before: suspect.plan['Total Cost'], after: null };
+  const operations = input.operationsOf(statement.text);
+  const operation = input.operationCostOf(statement.text, operations);
   const saved = gain.after === null ? 0 : (1 - gain.after / gain.before) * statement.totalMs;
   return {
     rule: 'missing-index',
     title: `${table} is read whole for a few rows: an index is missing`,
-    operations: input.operationsOf(statement.text),
+    operations,
     table,
     statement: oneLine(statement.text),
     evidence: [
@@ -214,6 +217,7 @@ function describe(suspect: Suspect, proof: Proof | string, input: MissingIndexIn
       callsPerSecond: statement.calls / seconds,
       share: allMs === 0 ? 0 : statement.totalMs / allMs,
       savedMsPerSecond: saved / seconds,
+      ...(operation === undefined ? {} : { operation }),
     },
     fix: {
       text: `about ${megabytes(index, suspect)} on disk, and every write to ${table} keeps it up to date`,

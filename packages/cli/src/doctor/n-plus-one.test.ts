@@ -26,7 +26,12 @@ const lines = statement({
   perExecution: buckets(0, 0, 20, 0, 80),
 });
 const find = (...operations: OperationStatements[]): ReturnType<typeof findNPlusOne> =>
-  findNPlusOne({ operations, windowMs: 10_000, verify: 'plimsoll load' });
+  findNPlusOne({
+    operations,
+    windowMs: 10_000,
+    operationCostOf: () => undefined,
+    verify: 'plimsoll load',
+  });
 
 test('a statement for each row of another is named with counts, cost and what it would be', () => {
   const [finding, ...others] = find({

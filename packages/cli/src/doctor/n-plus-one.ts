@@ -1,5 +1,5 @@
 import type { OperationStatements, StatementCounts } from './app-window.ts';
-import type { Finding } from './finding.ts';
+import type { Finding, OperationCost } from './finding.ts';
 import { oneLine } from './statement-text.ts';
 import { thresholds } from './thresholds.ts';
 
@@ -10,16 +10,18 @@ const limits = thresholds.nPlusOne;
 export interface NPlusOneInput {
   readonly operations: readonly OperationStatements[];
   readonly windowMs: number;
+  readonly operationCostOf: (text: string, operations: readonly string[]) => OperationCost | undefined;
   readonly verify: string;
 }
 
 /** Statements that one execution of an operation runs again and again. Writes in a loop count as well. */
-export function findNPlusOne({ operations, windowMs, verify }: NPlusOneInput): readonly Finding[] {
+export function findNPlusOne(input: NPlusOneInput): readonly Finding[] {
+  const { operations } = input;
   const totalMs = sum(operations.flatMap(({ statements }) => statements.map((one) => one.totalMs)));
   return operations.flatMap((operation) =>
     operation.statements
       .filter((statement) => isRepeated(operation, statement))
-      .map((statement) => describe(operation, statement, totalMs, windowMs, verify)),
+      .map((statement) => describe(operation, statement, totalMs, input)),
   );
 }
 
@@ -53,9 +55,9 @@ function describe(
   operation: OperationStatements,
   statement: StatementCounts,
   totalMs: number,
-  windowMs: number,
-  verify: string,
+  { windowMs, verify, operationCostOf }: NPlusOneInput,
 ): Finding {
+  const cost = operationCostOf(statement.text, [operation.operation]);
   const seconds = windowMs / 1_000;
   const ran = sum(statement.perExecution);
   // An execution under way at the edge of the window can be counted on one side only.
@@ -82,6 +84,7 @@ function describe(
       callsPerSecond: ran / seconds,
       share: totalMs === 0 ? 0 : statement.totalMs / totalMs,
       savedMsPerSecond: ((statement.total - ran) * meanMs) / seconds,
+      ...(cost === undefined ? {} : { operation: cost }),
     },
     fix: {
       text: `in the handler of ${operation.operation}, collect the values and ask once${

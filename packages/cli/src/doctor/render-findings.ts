@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import { latencyText, rateText, shareText, wrap } from '../load/text.ts';
-import type { DoctorReport, Finding } from './finding.ts';
+import type { DoctorReport, Finding, OperationCost } from './finding.ts';
 
 export interface RenderOptions {
   /** Default off: the caller knows about NO_COLOR and whether this is a terminal. */
@@ -63,6 +63,7 @@ function one(finding: Finding, position: number, width: number, paint: Paint): s
       'Cost now',
       `${latencyText(cost.msPerCall)} each, ${rateText(cost.callsPerSecond)}/s, ${shareText(cost.share)} ${what}`,
     ),
+    ...(cost.operation === undefined ? [] : add('', operationText(cost.operation))),
     ...add('Fix', fix.text),
     ...(fix.sql === undefined ? [] : code(fix.sql)),
     ...(fix.code === undefined ? [] : code(fix.code)),
@@ -75,12 +76,23 @@ function one(finding: Finding, position: number, width: number, paint: Paint): s
 /** Enough to know it by; the JSON report has all of it. */
 const clipped = (text: string): string => (text.length > 400 ? `${text.slice(0, 399)}…` : text);
 
-function gainText({ gain, cost }: Finding): string {
+function operationText({ name, share, meanMs, p95 }: OperationCost): string {
+  const bounds =
+    p95.atMostMs === null
+      ? `over ${latencyText(p95.aboveMs)}`
+      : `between ${latencyText(p95.aboveMs)} and ${latencyText(p95.atMostMs)}`;
+  return `${shareText(share)} of the time of ${name}, which takes ${latencyText(meanMs)} on average; its p95 is ${bounds}`;
+}
+
+function gainText({ gain, cost, rule }: Finding): string {
   const figure = (value: number): string =>
     Number(value.toPrecision(3)).toLocaleString('en-US', { maximumFractionDigits: 1 });
   if (gain.after === null) return `unknown; the ${gain.unit} is ${figure(gain.before)} today`;
   const times = gain.before / Math.max(gain.after, 0.01);
-  return `${gain.unit} ${figure(gain.before)} → ${figure(gain.after)} (÷ ${figure(times)}), up to ${latencyText(cost.savedMsPerSecond)} saved in each second of this load`;
+  const isIndex = rule === 'missing-index';
+  const by = isIndex ? 'by the planner on the twin, not a time' : 'by count';
+  const what = isIndex ? 'database time' : 'the time on statements';
+  return `${gain.unit} ${figure(gain.before)} → ${figure(gain.after)} (÷ ${figure(times)}, ${by}): up to ${latencyText(cost.savedMsPerSecond)} of ${what} saved in each second of this load`;
 }
 
 function section(label: string, text: string, width: number, paint: Paint): string[] {

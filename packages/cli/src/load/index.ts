@@ -36,6 +36,8 @@ export { loadDefaults } from './options.ts';
 export type { LoadOptions } from './options.ts';
 export { renderProgress } from './progress.ts';
 export type { Progress } from './progress.ts';
+export { headroomChange, renderComparison } from './render-comparison.ts';
+export type { Compared, ComparisonOptions, HeadroomChange } from './render-comparison.ts';
 export { renderReport } from './render-report.ts';
 export type { ReportOptions } from './render-report.ts';
 export type { LoadReport, StepReport } from './report.ts';

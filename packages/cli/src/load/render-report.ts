@@ -72,7 +72,7 @@ function headline(report: LoadReport, width: number, paint: Paint): string[] {
 }
 
 /** Rounded down: 1.97 must not read as 2.0. */
-function headroomText({ outcome, headroom, heldRps, interval, expectedPeakRps }: LoadReport): string {
+export function headroomText({ outcome, headroom, heldRps, interval, expectedPeakRps }: LoadReport): string {
   const text = (value: number): string => {
     const digits = value < 1 ? 2 : 1;
     return `${(Math.floor(value * 10 ** digits) / 10 ** digits).toFixed(digits)}x`;
