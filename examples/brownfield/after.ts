@@ -1,34 +1,41 @@
-// The same site with an outbox, a job, reads off the primary, and one module mounted.
+// The same site with an outbox, a job, reads off the primary, one route moved into a module, and one new module.
 import { randomUUID } from 'node:crypto';
 import express, { type Express } from 'express';
 import type pg from 'pg';
 import { createContext, currentContext, sql, type App } from 'plimsoll';
-import { mountRoutes, plimsollContext } from 'plimsoll/express';
-import { completeTask, createWorker, insertTasks, newJob } from 'plimsoll/jobs';
-import { insertEvents } from 'plimsoll/outbox';
+import { mountRoutes, plimsollContext, plimsollRoutes } from 'plimsoll/express';
+import { createWorker, insertTasks, jobHandler, newJob } from 'plimsoll/jobs';
+import { insertEvents, newEvent } from 'plimsoll/outbox';
 import { fromClient, fromPool } from 'plimsoll/pg';
-import { pointsPlan, shop } from './points.ts';
+import sitePlan from './plimsoll.plan.ts';
+import { shop } from './points.ts';
+import { stock } from './stock.ts';
 
 export type SendMail = (to: string, text: string) => Promise<void>;
 type Line = { productId: number; quantity: number };
 
+// #region worker
 /** Sends the mail of an order; start it with the site, stop it before the pool ends. */
-export function createMailWorker(pool: pg.Pool, sendMail: SendMail): ReturnType<typeof createWorker> {
-  const database = fromPool(pool);
-  const send = (task: Parameters<typeof completeTask>[0]): Promise<void> =>
-    database.transaction(async (tx) => {
-      const { to, text } = task.payload as { to: string; text: string };
-      await sendMail(to, text);
-      if ((await tx.execute(completeTask(task))) !== 1) throw new Error('another worker has this task');
-    });
+export function createMailWorker(
+  pool: pg.Pool,
+  app: App,
+  sendMail: SendMail,
+): ReturnType<typeof createWorker> {
+  // With its scope, the log and the telemetry of the app tell of this worker too.
+  const database = fromPool(pool, { scope: app.database.scope });
+  const send = jobHandler<{ to: string; text: string }>(database, ({ to, text }) => sendMail(to, text));
   return createWorker({ database, handlers: new Map([['mail.order', send]]) });
 }
+// #endregion
 
 export function createSite(pool: pg.Pool, replica: pg.Pool, app: App): Express {
   const database = fromPool(pool, { replicas: [replica] });
   const site = express();
+  // #region middleware
   site.use(plimsollContext({ app }));
+  site.use('/-', plimsollRoutes(app));
   site.use(express.json());
+  // #endregion
 
   site.get('/products', async (_request, response) => {
     const { rows } = await pool.query('select * from products order by id');
@@ -54,15 +61,14 @@ export function createSite(pool: pg.Pool, replica: pg.Pool, app: App): Express {
     response.status(201).json(rows[0]);
   });
 
+  // #region thin
   site.put('/products/:id/stock', async (request, response) => {
-    const { stock } = request.body as { stock: number };
-    const { rows } = await pool.query('update products set stock = $2 where id = $1 returning *', [
-      request.params.id,
-      stock,
-    ]);
-    if (rows.length === 0) response.status(404).json({ error: 'no such product' });
-    else response.json(rows[0]);
+    const { stock: left } = request.body as { stock: number };
+    const result = await app.call(stock.set, { id: request.params.id, stock: left });
+    if (!result.ok) response.status(404).json({ error: 'no such product' });
+    else response.json(result.value);
   });
+  // #endregion
 
   // The callback style, as older code has it.
   site.delete('/products/:id', (request, response, next) => {
@@ -120,15 +126,14 @@ export function createSite(pool: pg.Pool, replica: pg.Pool, app: App): Express {
         await client.query('insert into order_lines values ($1, $2, $3)', [orderId, productId, quantity]);
       }
       await client.query('update orders set total = $2 where id = $1', [orderId, total]);
+      // #region commit
       const context = currentContext() ?? createContext();
-      const { correlationId, caller } = context;
-      const event = { type: shop.ordered.id, version: shop.ordered.version, key: String(orderId) };
-      const payload = { customerId, total };
       const tx = fromClient(client);
-      await tx.execute(insertEvents([{ ...event, correlationId, causationId: undefined, caller, payload }]));
+      await tx.execute(insertEvents([newEvent(context, shop.ordered, { customerId, total })]));
       const mail = { to: customer.rows[0]?.email ?? '', text: `Order ${orderId}: ${total}` };
       await tx.execute(insertTasks([newJob(context, { id: randomUUID(), name: 'mail.order', input: mail })]));
       await client.query('COMMIT');
+      // #endregion
       response.status(201).json({ orderId, total });
     } catch (error) {
       await client.query('ROLLBACK');
@@ -151,7 +156,9 @@ export function createSite(pool: pg.Pool, replica: pg.Pool, app: App): Express {
     response.json(await database.readOnly((db) => db.query(sales)));
   });
 
-  mountRoutes(app, site, { routes: pointsPlan.http.routes });
+  // #region mount
+  mountRoutes(app, site, { routes: sitePlan.http.routes });
+  // #endregion
 
   site.use(
     (error: Error, _request: express.Request, response: express.Response, next: express.NextFunction) => {

@@ -7,10 +7,18 @@ import type { Express } from 'express';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
-import { createApp, sql, type App } from 'plimsoll';
-import { createMailWorker, createSite as createAfter } from './after.ts';
+import { createApp, plan, sql, type App } from 'plimsoll';
+import {
+  checkBoundaries,
+  compareWithTodo,
+  describeViolation,
+  readTodo,
+  writeTodo,
+} from 'plimsoll/boundaries';
+import { createLogger } from 'plimsoll/telemetry';
 import { createSite as createBefore } from './before.ts';
-import { pointsPlan } from './points.ts';
+import sitePlan from './plimsoll.plan.ts';
+import { serve } from './serve.ts';
 
 interface Running {
   readonly url: string;
@@ -54,27 +62,21 @@ async function startBefore(): Promise<Running> {
   };
 }
 
-async function startAfter(): Promise<Running & { readonly app: App }> {
+async function startAfter(): Promise<Running & { readonly app: App; readonly databaseUrl: string }> {
   const database = await createTestDatabase(inject('cluster'));
-  const pool = await withSchema(database);
-  const replica = new pg.Pool({ connectionString: database.replicaUrls[0]! });
+  await (await withSchema(database)).end();
   const mails: string[] = [];
-  const app = createApp(pointsPlan, { databaseUrl: database.url, listen: false });
-  await app.start();
-  const worker = createMailWorker(pool, async (to, text) => void mails.push(`${to}: ${text}`));
-  await worker.start();
-  const { url, server } = await listen(createAfter(pool, replica, app));
+  const site = await serve(
+    async (to, text) => void mails.push(`${to}: ${text}`),
+    { databaseUrl: database.url, replicaUrl: database.replicaUrls[0]!, port: 0 },
+    createLogger({ name: 'site', level: 'silent' }),
+  );
   return {
-    url,
+    ...site,
+    databaseUrl: database.url,
     mails,
-    pool,
-    app,
     async stop() {
-      await closed(server);
-      await worker.stop();
-      await app.stop();
-      await pool.end();
-      await replica.end();
+      await site.stop();
       await database.drop();
     },
   };
@@ -204,6 +206,52 @@ describe('what the second version has more', () => {
       body: { code: 'PL_INPUT_INVALID' },
     });
     expect((await fetch(`${before.url}/points/1`)).status).toBe(404);
+  });
+});
+
+describe('what docs/adopt.md says', () => {
+  const page = readFileSync(new URL('../../docs/adopt.md', import.meta.url), 'utf8');
+
+  test('the app has at most twice `pool.max` connections, and one for its worker', async () => {
+    const max = 2;
+    const name = 'figures';
+    const small = plan({ ...sitePlan, name, database: { pool: { max } } });
+    await using app = createApp(small, { databaseUrl: after.databaseUrl, listen: false });
+    await app.start();
+    const hold = sql`select pg_sleep(0.1)`;
+    const many = Array.from({ length: 5 * max }, () => [
+      app.database.query(hold),
+      app.database.readOnly((db) => db.query(hold)),
+    ]);
+    await Promise.all(many.flat());
+    const { rows } = await after.pool.query<{ connections: number }>(
+      'select count(*)::int as connections from pg_stat_activity where application_name = $1',
+      [name],
+    );
+    expect(rows).toEqual([{ connections: 2 * max + 1 }]);
+    // The default of `max` is 10, so 21.
+    expect(after.app.database.pools()).toMatchObject({ primary: { max: 10 }, 'primary-reads': { max: 10 } });
+    expect(page).toContain('21 connections at most');
+  });
+
+  test('the foreign keys that were there are found, and recorded they are not new', async () => {
+    const { modules } = sitePlan;
+    const root = import.meta.dirname;
+    const findings = await checkBoundaries({ modules, root, database: after.app.database });
+    const keys = findings.violations.filter(({ layer }) => layer === 'catalog');
+    expect(keys.map(({ where }) => where)).toEqual([
+      'foreign key public.order_lines.order_lines_product_id_fkey, of module shop',
+    ]);
+    expect(page).toContain(keys.map(describeViolation).join('\n'));
+    const todo = readTodo(writeTodo(findings, []), 'boundaries.todo.json');
+    expect(compareWithTodo(findings, todo)).toMatchObject({ fresh: [], stale: [] });
+  });
+
+  test('telemetry and metrics are served by the site', async () => {
+    expect(await (await fetch(`${after.url}/-/metrics`)).text()).toContain('plimsoll_tasks');
+    const telemetry = await (await fetch(`${after.url}/-/telemetry`)).text();
+    expect(telemetry).toContain('/products/:id/stock');
+    expect(telemetry).toContain('mail.order');
   });
 });
 

@@ -1,16 +1,24 @@
-// The first module: it reacts to orders of the old code, which it does not know.
-import { contract, event, module, plan, query, route, sql } from 'plimsoll';
+// A new module: it reacts to orders of the old code, which it does not know.
+import { contract, event, module, query, sql } from 'plimsoll';
 import { z } from 'zod';
 
+// #region old-code
 /** What the old code tells. It has no commands, because the old code is called by its routes. */
 export const shop = contract('shop', {
   ordered: event({ payload: z.object({ customerId: z.number(), total: z.number() }) }),
 });
-const points = contract('points', {
+/** Implements nothing: it says whose the event and the old tables are. */
+export const shopModule = module(shop, {
+  owns: { tables: ['public.customers', 'public.orders', 'public.order_lines'] },
+});
+// #endregion
+
+export const points = contract('points', {
   of: query({ input: z.object({ customerId: z.coerce.number() }), output: z.object({ points: z.number() }) }),
 });
 
-const pointsModule = module(points, {
+// #region reaction
+export const pointsModule = module(points, {
   owns: { schema: 'points', migrations: new URL('./migrations/', import.meta.url) },
   uses: [shop],
   queries: {
@@ -27,11 +35,4 @@ const pointsModule = module(points, {
     }),
   ],
 });
-
-export const pointsPlan = plan({
-  name: 'points',
-  modules: [module(shop, { owns: { schema: 'shop' } }), pointsModule],
-  http: { routes: [route('/points/:customerId', points.of)] },
-  expectedPeak: { requestsPerSecond: 10 },
-  objectives: { default: { p95Ms: 200, errorRate: 0.01 } },
-});
+// #endregion

@@ -28,13 +28,14 @@ import {
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
+import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
 
 export interface AppOptions {
-  /** Instead of the plan's `database.url`. */
-  readonly databaseUrl?: string;
-  /** Instead of the plan's `database.replicaUrls`. */
-  readonly replicaUrls?: readonly string[];
+  /** Instead of the plan's `database.url`, which holds when this is undefined. DATABASE_URL is not read. */
+  readonly databaseUrl?: string | undefined;
+  /** Instead of the plan's `database.replicaUrls`, which hold when this is undefined. */
+  readonly replicaUrls?: readonly string[] | undefined;
   /** Default: no log. */
   readonly logger?: Logger;
   /** Whether a call inside an open transaction throws. Default: unless NODE_ENV is `production`. */
@@ -72,6 +73,8 @@ export interface App extends Lifecycle {
   /** What the start applied. */
   readonly migrations: MigrationReport;
   telemetry(lastMs?: number): Promise<AppTelemetry>;
+  /** What `/-/metrics` answers: the text format of Prometheus. */
+  metrics(): Promise<string>;
   /** The newest sampled spans, oldest first. */
   spans(): readonly Span[];
   /** The newest slow requests, oldest first, sampled or not. */
@@ -134,6 +137,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     });
     pieces.database = database;
     pieces.migrations = await migrate(database, migrationsOf(plan));
+    await assertOwnedTables(database, plan.modules);
 
     const runtime = createRuntime({
       registry,
@@ -180,7 +184,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),
-      metrics: async () => prometheusText(await telemetry.metrics()),
+      metrics,
     });
     pieces.gateway = gateway;
     await gateway.start();
@@ -239,6 +243,10 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     return database === undefined ? [] : appGauges(database.pools(), gateway?.inFlight ?? 0, tasks);
   }
 
+  async function metrics(): Promise<string> {
+    return prometheusText(await need('telemetry').metrics());
+  }
+
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -261,6 +269,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       return need('migrations');
     },
     telemetry: (lastMs = 10_000) => snapshot(lastMs),
+    metrics,
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,

@@ -1,12 +1,13 @@
 import type { Database } from '../database/database.ts';
 import { background, tasks as taskChannel } from '../kernel/channels.ts';
-import { systemClock } from '../kernel/clock.ts';
+import { systemClock, type Clock } from '../kernel/clock.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
 import { backoffMs, type BackoffOptions } from './backoff.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, type Presence } from './presence.ts';
 import { claimDue, releaseFailed, releaseUnfinished, type ClaimedTask } from './task.ts';
+import { watchUnclaimed } from './unclaimed.ts';
 
 /**
  * Runs one task and, in the transaction that holds its effects, ends it with `completeTask`. Throws to have
@@ -28,17 +29,23 @@ export interface WorkerOptions {
   readonly drainMs?: number;
   readonly backoff?: BackoffOptions;
   readonly random?: () => number;
+  readonly clock?: Clock;
 }
 
 export const workerDefaults = { concurrency: 8, pollMs: 250, reclaimMs: 1_000, drainMs: 10_000 } as const;
 
-/** Claims due tasks, runs them, tries failed ones again, parks hopeless ones, takes over from the dead. */
+/**
+ * Claims due tasks, runs them, tries failed ones again, parks hopeless ones, takes over from the dead, and tells
+ * of tasks that nobody has a handler for.
+ */
 export function createWorker(options: WorkerOptions): Loop {
   const { database, handlers } = options;
   const { scope } = database;
   const settings = { ...workerDefaults, ...options };
   const random = options.random ?? Math.random;
+  const clock = options.clock ?? systemClock;
   const names = [...handlers.keys()];
+  const tellUnclaimed = watchUnclaimed(database, names, clock);
   const running = new Set<Promise<void>>();
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
   let presence: Presence | undefined;
@@ -56,10 +63,11 @@ export function createWorker(options: WorkerOptions): Loop {
 
   async function round(): Promise<boolean> {
     const { worker } = await present();
-    if (systemClock.monotonicMs() - lastReclaimMs >= settings.reclaimMs) {
-      lastReclaimMs = systemClock.monotonicMs();
+    if (clock.monotonicMs() - lastReclaimMs >= settings.reclaimMs) {
+      lastReclaimMs = clock.monotonicMs();
       await reclaimFromDead(database);
     }
+    await tellUnclaimed();
     const free = settings.concurrency - running.size;
     // A task that ends wakes the loop.
     if (free <= 0) return false;
@@ -77,7 +85,7 @@ export function createWorker(options: WorkerOptions): Loop {
   }
 
   async function settle(task: ClaimedTask): Promise<void> {
-    const startedMs = systemClock.monotonicMs();
+    const startedMs = clock.monotonicMs();
     const report = (outcome: 'done' | 'retry' | 'parked' | 'lost', error?: unknown): void => {
       if (!taskChannel.hasSubscribers) return;
       const { name, kind, attempt, lagMs, correlationId } = task;
@@ -90,7 +98,7 @@ export function createWorker(options: WorkerOptions): Loop {
         lagMs,
         correlationId,
         span: taskSpan(task),
-        durationMs: systemClock.monotonicMs() - startedMs,
+        durationMs: clock.monotonicMs() - startedMs,
         ...(error === undefined ? {} : { error }),
       });
     };
@@ -116,14 +124,14 @@ export function createWorker(options: WorkerOptions): Loop {
       } catch (error) {
         background.publish({ scope, what: `recording the failure of task ${task.name} ${task.id}`, error });
         if (presence?.worker !== task.worker) return 'lost';
-        await systemClock.sleep(500);
+        await clock.sleep(500);
       }
     }
   }
 
   async function drain(): Promise<void> {
     const ended = new AbortController();
-    await Promise.race([Promise.allSettled(running), systemClock.sleep(settings.drainMs, ended.signal)]);
+    await Promise.race([Promise.allSettled(running), clock.sleep(settings.drainMs, ended.signal)]);
     ended.abort();
   }
 

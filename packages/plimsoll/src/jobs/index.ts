@@ -13,6 +13,7 @@
  * finds its completion refused and rolls back.
  */
 export { jobDefaults, newJob, type JobRequest } from './job.ts';
+export { jobHandler, type RunningJob } from './job-handler.ts';
 export { createWorker, workerDefaults, type TaskHandler, type WorkerOptions } from '../durable/worker.ts';
 export { completeTask, insertTasks, unpark, type ClaimedTask, type NewTask } from '../durable/task.ts';
 export { jobMigrations } from '../durable/migrations.ts';

@@ -6,9 +6,11 @@ export interface NewEvent {
   /** `orders.placed` */
   readonly type: string;
   readonly version: number;
-  readonly key: string | undefined;
+  /** What the event is about. Default none. */
+  readonly key?: string | undefined;
   readonly correlationId: string;
-  readonly causationId: string | undefined;
+  /** The event or job that set this off. Default none: an outside request did. */
+  readonly causationId?: string | undefined;
   readonly caller: Caller;
   /** JSON. */
   readonly payload: unknown;

@@ -13,6 +13,8 @@
  *
  * On failure: a relay that dies rolls back, and the next one, in this process or another, starts again.
  */
+export { deliveryHandler, type RunningDelivery } from './delivery-handler.ts';
 export { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from './events.ts';
+export { newEvent, type EventDeclaration } from './new-event.ts';
 export { createRelay, relayDefaults, type RelayOptions, type SubscriptionRecord } from './relay.ts';
 export { outboxMigrations } from './migrations.ts';

@@ -1,33 +1,28 @@
 import { expect, inject, test } from 'vitest';
+import { z } from 'zod';
 import { createTestDatabase } from '@plimsoll/embedded';
 // #region usage
+import { contract, createContext, event } from 'plimsoll';
 import { createDatabase, migrate, sql } from 'plimsoll/database';
-import {
-  createRelay,
-  insertEvents,
-  insertInbox,
-  outboxMigrations,
-  type RecordedEvent,
-} from 'plimsoll/outbox';
-import { completeTask, createWorker, jobMigrations, type ClaimedTask } from 'plimsoll/jobs';
+import { createRelay, deliveryHandler, insertEvents, newEvent, outboxMigrations } from 'plimsoll/outbox';
+import { createWorker, jobMigrations } from 'plimsoll/jobs';
+import { createLogger, logChannels } from 'plimsoll/telemetry';
+
+const order = contract('order', { placed: event({ payload: z.object({ orderId: z.number() }) }) });
+type Placed = z.infer<typeof order.placed.payload>;
 
 async function usage(url: string): Promise<AsyncDisposable> {
   const database = createDatabase({ url });
   await migrate(database, [jobMigrations, outboxMigrations]);
   await database.execute(sql`create table mail (order_id bigint primary key)`);
+  const stopLogs = logChannels(database.scope, createLogger({ name: 'mail', level: 'warn' }));
 
-  const greet = async (task: ClaimedTask): Promise<void> => {
-    const event = task.payload as RecordedEvent & { payload: { orderId: number } };
-    await database.transaction(async (tx) => {
-      // No row: the event has had its effect already, and only the task is left to end.
-      if ((await tx.execute(insertInbox(task.name, event.id))) === 1) {
-        await tx.execute(sql`insert into mail values (${event.payload.orderId})`);
-      }
-      if ((await tx.execute(completeTask(task))) !== 1) throw new Error('another worker has this task');
-    });
-  };
+  // The effect, the inbox row and the end of the delivery commit together.
+  const greet = deliveryHandler<Placed>(database, async ({ orderId }, { tx }) => {
+    await tx.execute(sql`insert into mail values (${orderId})`);
+  });
   const worker = createWorker({ database, handlers: new Map([['mail.greet', greet]]) });
-  const subscription = { name: 'mail.greet', module: 'mail', eventType: 'order.placed', maxAttempts: 20 };
+  const subscription = { name: 'mail.greet', module: 'mail', eventType: order.placed.id, maxAttempts: 20 };
   const relay = createRelay({
     database,
     modules: ['mail'],
@@ -39,10 +34,7 @@ async function usage(url: string): Promise<AsyncDisposable> {
 
   await database.transaction(async (tx) => {
     // Your own writes, and the event that exists exactly when they do.
-    const event = { type: 'order.placed', version: 1, key: '42', payload: { orderId: 42 } };
-    await tx.execute(
-      insertEvents([{ ...event, correlationId: 'request-7', causationId: undefined, caller: {} }]),
-    );
+    await tx.execute(insertEvents([newEvent(createContext(), order.placed, { orderId: 42 })]));
   });
   relay.wake();
   // #endregion
@@ -53,6 +45,7 @@ async function usage(url: string): Promise<AsyncDisposable> {
     async [Symbol.asyncDispose]() {
       await worker.stop();
       await relay.stop();
+      stopLogs();
       await database.close();
     },
   };

@@ -1,0 +1,41 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { RequestContext } from '../kernel/context.ts';
+import { jsonCopy } from '../kernel/json-copy.ts';
+import { validateNow } from '../kernel/validate.ts';
+import type { NewEvent } from './events.ts';
+
+/** What of an event of a contract is needed to write one. */
+export interface EventDeclaration<Payload extends StandardSchemaV1> {
+  readonly kind: 'event';
+  readonly id: string;
+  readonly version: number;
+  readonly payload: Payload;
+  readonly key: ((payload: StandardSchemaV1.InferOutput<Payload>) => string) | undefined;
+}
+
+/**
+ * An event of a contract for {@link insertEvents}, where there is no `emit`: in the transactions of code outside
+ * modules. The payload is checked at once, as its subscribers will read it, after JSON; PL_PAYLOAD_INVALID when
+ * it does not match, PL_SCHEMA_ASYNC when its schema cannot tell at once. The context says on whose behalf:
+ * `currentContext() ?? createContext()`.
+ */
+export function newEvent<Payload extends StandardSchemaV1>(
+  context: RequestContext,
+  event: EventDeclaration<Payload>,
+  payload: StandardSchemaV1.InferInput<Payload>,
+): NewEvent {
+  const { id: type, version } = event;
+  const what = `payload of ${type}`;
+  const valid = validateNow(event.payload, jsonCopy(payload ?? null, what), 'PL_PAYLOAD_INVALID', what);
+  const { correlationId, causationId, caller } = context;
+  // The payload as given: transforms run once, where it is received.
+  return {
+    type,
+    version,
+    key: event.key?.(valid),
+    correlationId,
+    causationId,
+    caller,
+    payload: payload ?? null,
+  };
+}
