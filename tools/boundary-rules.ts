@@ -7,12 +7,13 @@ import type { Import, Manifest, Package } from './source-tree.ts';
 /** Folders of packages/plimsoll/src: a row imports the rows above it, never a neighbour. */
 const layers: readonly (readonly string[])[] = [
   ['kernel'],
-  ['database', 'breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'shed', 'rate-limit', 'queue'],
+  ['database', 'breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'rate-limit', 'queue'],
+  ['policy', 'shed'],
   ['durable'],
   ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],
   ['gateway', 'telemetry', 'client', 'boundaries'],
-  ['express', 'stores'],
+  ['express', 'redis'],
   ['app'],
   ['nest'],
   ['testing'],

@@ -65,6 +65,33 @@ export interface TaskMessage {
   readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
+/** A breaker went from one state to another. */
+export interface BreakerMessage {
+  readonly scope: object;
+  readonly name: string;
+  readonly from: BreakerState;
+  readonly to: BreakerState;
+  /** `failure ratio 0.6 of 50 calls`, `tripped by hand`. */
+  readonly reason: string;
+}
+export type BreakerState = 'closed' | 'open' | 'half-open';
+/** A call that never reached what it was for. */
+export interface RefusalMessage {
+  readonly scope: object;
+  readonly policy: 'breaker' | 'bulkhead' | 'queue' | 'limit' | 'shed' | 'rate-limit' | 'retry-budget';
+  readonly name: string;
+  readonly reason: string;
+}
+/** A call is made again, or beside the first one. */
+export interface RetryMessage {
+  readonly scope: object;
+  readonly name: string;
+  readonly kind: 'retry' | 'hedge';
+  /** 1 is the first call; this is the one to come. */
+  readonly attempt: number;
+  readonly delayMs: number;
+  readonly error?: unknown;
+}
 /** Something went wrong in the background, where no caller can be told. */
 export interface BackgroundMessage {
   readonly scope: object;
@@ -108,4 +135,7 @@ export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:da
 export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
+export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');
+export const refusals: MessageChannel<RefusalMessage> = messageChannel('plimsoll:refusal');
+export const retries: MessageChannel<RetryMessage> = messageChannel('plimsoll:retry');
 export const traceDecisions: MessageChannel<TraceDecisionMessage> = messageChannel('plimsoll:trace.decision');

@@ -79,7 +79,36 @@ export const errorTable = {
   },
   PL_DEADLINE: { status: 504, retryable: true, summary: 'The deadline passed before the work was done.' },
   PL_ABORTED: { status: 499, retryable: false, summary: 'The caller went away or cancelled.' },
-  PL_OVERLOADED: { status: 503, retryable: true, summary: 'The limit of requests in flight is reached.' },
+  PL_OVERLOADED: {
+    status: 503,
+    retryable: true,
+    summary: 'As much work is under way as the process, or what it calls, can take.',
+  },
+  PL_TIMEOUT: {
+    status: 504,
+    retryable: true,
+    summary: 'A call took longer than it may; its work may or may not have been done.',
+  },
+  PL_BREAKER_OPEN: {
+    status: 503,
+    retryable: true,
+    summary: 'Calls are refused for a while because too many before them failed.',
+  },
+  PL_BULKHEAD_FULL: {
+    status: 503,
+    retryable: true,
+    summary: 'As many calls are under way as are allowed at once, and no more may wait.',
+  },
+  PL_QUEUE_FULL: {
+    status: 503,
+    retryable: true,
+    summary: 'A bounded queue takes no more, or gave up what had waited too long.',
+  },
+  PL_RATE_LIMITED: {
+    status: 429,
+    retryable: true,
+    summary: 'More was asked for than the rate allows; `Retry-After` says when to come again.',
+  },
   PL_DRAINING: {
     status: 503,
     retryable: true,
