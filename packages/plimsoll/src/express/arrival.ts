@@ -1,10 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { sentBy } from '../gateway/sent.ts';
+import { Cancellation } from '../kernel/cancellation.ts';
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createContext, type Caller, type RequestContext } from '../kernel/context.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
-import { correlationIdOf, parseTraceparent, rootSpan } from '../kernel/trace.ts';
+import { rootSpan } from '../kernel/trace.ts';
 
 export interface ContextOptions {
   /** A running app: then its telemetry counts these requests too. */
@@ -36,7 +37,6 @@ export type PatternOf = (request: object) => string | undefined;
 
 // By request and not by async context alone: a middleware between may lose that, but never the request.
 const arrivals = new WeakMap<IncomingMessage, Arrival>();
-const safeId = /^[\w.:-]{1,128}$/;
 
 /** Of a request that has arrived already. */
 export const arrivalOf = (request: IncomingMessage): Arrival | undefined => arrivals.get(request);
@@ -52,34 +52,32 @@ export function arrive(
   if (known !== undefined) return known;
   const startedMs = systemClock.monotonicMs();
   const scope = scopeOf(options);
-  const gone = new AbortController();
+  const cancellation = new Cancellation();
   const deadlineAtMs = startedMs + (options.requestTimeoutMs ?? expressDefaults.requestTimeoutMs);
-  const context = contextOf(request, gone.signal, deadlineAtMs);
+  const context = contextOf(request, cancellation, deadlineAtMs);
   const arrival: Arrival = { context: withCaller(context, options, () => arrival.request), request };
   arrivals.set(request, arrival);
   response.setHeader('x-correlation-id', context.correlationId);
   // `close` comes exactly once, also when the client goes away before the answer.
   response.once('close', () => {
     if (!response.writableFinished)
-      gone.abort(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
+      cancellation.cancel(new PlimsollError('PL_ABORTED', 'the client closed the connection'));
     if (scope !== undefined) report(request, response, arrival, startedMs, scope, patternOf);
   });
   return arrival;
 }
 
-function contextOf({ headers }: IncomingMessage, signal: AbortSignal, deadlineAtMs: number): RequestContext {
-  const { 'x-correlation-id': givenId, 'idempotency-key': givenKey, traceparent: header } = headers;
-  const traced = typeof header === 'string' ? parseTraceparent(header) : undefined;
-  const traceparent = traced === undefined ? undefined : (header as string);
-  const ownId = typeof givenId === 'string' && safeId.test(givenId) ? givenId : undefined;
-  const correlationId = ownId ?? (traced === undefined ? randomUUID() : correlationIdOf(traced));
+function contextOf(
+  { headers }: IncomingMessage,
+  cancellation: Cancellation,
+  deadlineAtMs: number,
+): RequestContext {
+  const { correlationId, traceparent, key } = sentBy(headers);
   return createContext({
-    correlationId,
     span: rootSpan(correlationId, traceparent),
-    ...(traceparent === undefined ? {} : { caller: { traceparent } }),
-    // Never the correlation id: one of those may span several requests, which are not the same work.
-    ...(typeof givenKey === 'string' && givenKey !== '' && givenKey.length <= 255 ? { key: givenKey } : {}),
-    signal,
+    caller: traceparent === undefined ? undefined : { traceparent },
+    key,
+    cancellation,
     deadlineAtMs,
   });
 }
@@ -118,7 +116,7 @@ function report(
     durationMs: systemClock.monotonicMs() - startedMs,
     correlationId: arrival.context.correlationId,
     span: arrival.context.span,
-    ...(arrival.error === undefined ? {} : { error: arrival.error }),
+    error: arrival.error,
   });
 }
 

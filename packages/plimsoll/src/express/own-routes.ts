@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express from 'express';
+import { isLocal } from '../gateway/own-routes.ts';
 
 /** What the routes tell of; an app, started with `listen: false`. */
 export interface Measured {
@@ -10,8 +11,6 @@ export interface Measured {
 type Next = (error?: unknown) => void;
 type Handler = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 
-const loopback = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
-
 /**
  * `/telemetry` and `/metrics` of an app, for `plimsoll load`, the doctor and Prometheus: `site.use('/-',
  * plimsollRoutes(app))` before routes of yours that answer everything. As in the gateway only this machine is
@@ -20,13 +19,8 @@ const loopback = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
 export function plimsollRoutes(app: Measured): Handler {
   const router = express.Router();
   router.use((request, _response, next) => {
-    const { headers, socket } = request;
-    const isLocal =
-      headers['x-forwarded-for'] === undefined &&
-      headers.forwarded === undefined &&
-      loopback.has(socket.remoteAddress ?? '');
     // `router` leaves this router: the site answers as it does for any other path it does not know.
-    next(isLocal ? undefined : 'router');
+    next(isLocal(request) ? undefined : 'router');
   });
   router.get('/telemetry', (request, response, next) => {
     const asked = Number(request.query['lastMs']);

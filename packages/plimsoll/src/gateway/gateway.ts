@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import cookie from '@fastify/cookie';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -9,7 +8,7 @@ import { createContext, runInContext, withCaller, type RequestContext } from '..
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
-import { correlationIdOf, parseTraceparent, rootSpan, type SpanNode } from '../kernel/trace.ts';
+import { rootSpan, type SpanNode } from '../kernel/trace.ts';
 import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
 import { validate } from '../kernel/validate.ts';
 import { authentication } from './authentication.ts';
@@ -19,6 +18,7 @@ import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options
 import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from './problem.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
+import { sentBy } from './sent.ts';
 
 export interface Gateway extends Lifecycle {
   /** Where it listens; PL_LIFECYCLE before start. */
@@ -29,6 +29,7 @@ export interface Gateway extends Lifecycle {
 /** What is known of a request before its route runs. */
 interface Arrival {
   readonly correlationId: string;
+  readonly key: string | undefined;
   readonly startedMs: number;
   readonly span: SpanNode;
   /** Told when the client goes away. */
@@ -40,8 +41,6 @@ const arrived = Symbol('plimsoll.arrival');
 interface Arrived {
   [arrived]?: Arrival;
 }
-
-const safeId = /^[\w.:-]{1,128}$/;
 
 /** HTTP routes from operations, on Fastify, with limits on body, time and requests in flight. */
 export function createGateway(options: GatewayOptions): Gateway {
@@ -129,7 +128,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   function handle(route: Route): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
     const { operation } = route;
     return async (request, reply) => {
-      const context = requestContext(request, known(request) ?? arrivalOf(request));
+      const context = requestContext(known(request) ?? arrivalOf(request));
       const input = inputOf(operation, request);
       return runInContext(context, () =>
         beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply)),
@@ -174,15 +173,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     return succeed(reply.header('location', `/-/jobs/${jobId}`), 202, { jobId });
   }
 
-  function requestContext(request: FastifyRequest, arrival: Arrival): RequestContext {
-    const given = request.headers['idempotency-key'];
-    const { span, cancellation, startedMs } = arrival;
+  function requestContext(arrival: Arrival): RequestContext {
+    const { span, key, cancellation, startedMs } = arrival;
     const { traceparent } = span.root;
     return createContext({
       span,
       caller: traceparent === undefined ? undefined : { traceparent },
-      // Never the correlation id: one of those may span several requests, which are not the same work.
-      key: typeof given === 'string' && given !== '' && given.length <= 255 ? given : undefined,
+      key,
       cancellation,
       deadlineAtMs: startedMs + settings.requestTimeoutMs,
     });
@@ -325,13 +322,10 @@ export function createGateway(options: GatewayOptions): Gateway {
 }
 
 function arrivalOf({ headers }: FastifyRequest): Arrival {
-  const { 'x-correlation-id': given, traceparent: header } = headers;
-  const traced = typeof header === 'string' ? parseTraceparent(header) : undefined;
-  const traceparent = traced === undefined ? undefined : (header as string);
-  const own = typeof given === 'string' && safeId.test(given) ? given : undefined;
-  const correlationId = own ?? (traced === undefined ? randomUUID() : correlationIdOf(traced));
+  const { correlationId, traceparent, key } = sentBy(headers);
   return {
     correlationId,
+    key,
     startedMs: systemClock.monotonicMs(),
     span: rootSpan(correlationId, traceparent),
     cancellation: new Cancellation(),

@@ -1,3 +1,4 @@
+import { Validator } from '@seriousme/openapi-schema-validator';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
@@ -85,6 +86,16 @@ describe('the document', () => {
   test('is sound: references resolve, ids are unique, required members are there', () => {
     expect(documentProblems(document)).toEqual([]);
     expect(document).toMatchObject({ openapi: '3.1.1', info: { title: 'orders', version: '3' } });
+  });
+
+  test('is valid by the schema that the OpenAPI Initiative publishes for 3.1', async () => {
+    // The validator takes an input's own field of this name for a reference.
+    const text = JSON.stringify(document).replaceAll('"$ref":{', '"ref":{');
+    const specification = JSON.parse(text) as object;
+    expect(await new Validator().validate(specification)).toEqual({ valid: true });
+    // The validator can refuse.
+    const broken = { ...specification, paths: { '/orders': { post: { responses: 7 } } } };
+    expect(await new Validator().validate(broken)).toMatchObject({ valid: false });
   });
 
   test('has each route once, named after its operation', () => {

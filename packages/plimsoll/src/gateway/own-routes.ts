@@ -1,4 +1,5 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import type { FastifyInstance } from 'fastify';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { JobStatus } from '../jobs/receipt.ts';
 import { docsPage, docsPolicy } from './docs-page.ts';
@@ -22,6 +23,15 @@ export interface OwnRoutes {
 
 const loopback = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
 
+/** Whether this machine asks, and no proxy for somebody else. */
+export function isLocal({ headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>): boolean {
+  return (
+    headers['x-forwarded-for'] === undefined &&
+    headers.forwarded === undefined &&
+    loopback.has(socket.remoteAddress ?? '')
+  );
+}
+
 /** What watches the process: not counted as under way, and not refused by the limit. */
 export const watching: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/-/telemetry', '/-/metrics']);
 
@@ -36,10 +46,6 @@ export function addOwnRoutes(app: FastifyInstance, own: OwnRoutes): readonly str
   });
 
   const { telemetry, metrics, jobStatus } = own;
-  const isLocal = ({ headers, socket }: FastifyRequest): boolean =>
-    headers['x-forwarded-for'] === undefined &&
-    headers.forwarded === undefined &&
-    loopback.has(socket.remoteAddress ?? '');
   if (telemetry !== undefined) {
     // Not among the paths: whoever may not see it is told that there is none.
     app.get('/-/telemetry', (request, reply) => {
