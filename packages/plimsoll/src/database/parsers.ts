@@ -1,11 +1,15 @@
 import pg from 'pg';
 import { PlimsollError } from '../kernel/errors.ts';
 
+// Asked for each column of each result.
+const { getTypeParser, builtins } = pg.types;
+const { INT8 } = builtins;
+
 /** How values are read in every connection: int8 becomes a number only when that loses nothing; numeric stays a string. */
 export const parsers: pg.CustomTypesConfig = {
   getTypeParser(oid, format) {
-    if (oid === pg.types.builtins.INT8 && format !== 'binary') return parseInt8;
-    return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
+    if (oid === INT8 && format !== 'binary') return parseInt8;
+    return getTypeParser(oid, format) as (value: string) => unknown;
   },
 };
 

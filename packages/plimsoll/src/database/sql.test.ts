@@ -69,6 +69,14 @@ test('an object from JSON cannot pose as a fragment', () => {
   expect(() => sql`select ${disguised}`.compile()).toThrow(TypeError);
 });
 
+test('one place in the program may give a value now and a part then', () => {
+  const filtered = (by: unknown): object => sql`select * from t where ${by}`.compile();
+  expect(filtered(true)).toEqual({ text: 'select * from t where $1', values: [true] });
+  expect(filtered(sql`id = ${7}`)).toEqual({ text: 'select * from t where id = $1', values: [7] });
+  expect(filtered(false)).toEqual({ text: 'select * from t where $1', values: [false] });
+  expect(() => filtered(undefined)).toThrow(expect.objectContaining({ code: 'PL_SQL_VALUE' }));
+});
+
 test('join separates its parts and is empty for none', () => {
   const ids = [1, 2, 3].map((id) => sql`${id}`);
   expect(sql`select * from t where id in (${sql.join(ids)})`.compile()).toEqual({

@@ -22,11 +22,24 @@ export class Sql {
 
   /** Text with `$1…` placeholders and the values for them. */
   compile(): CompiledSql {
-    if (this.#compiled === undefined) {
-      const values: unknown[] = [];
-      this.#compiled = { text: this.#append(values), values };
-    }
+    this.#compiled ??= this.#values.some(isPart) ? this.#compose() : this.#fill();
     return this.#compiled;
+  }
+
+  #compose(): CompiledSql {
+    const values: unknown[] = [];
+    return { text: this.#append(values), values };
+  }
+
+  /** Without parts the text is always the same here, and what looks it up need not read it again. */
+  #fill(): CompiledSql {
+    const values = this.#values.map(parameter);
+    let text = textOfSite.get(this.#strings);
+    if (text === undefined) {
+      text = this.#append([]);
+      if ('raw' in this.#strings) textOfSite.set(this.#strings, text);
+    }
+    return { text, values };
   }
 
   #append(values: unknown[]): string {
@@ -45,6 +58,10 @@ export class Sql {
     return text;
   }
 }
+
+/** By the place in the program where a statement without parts is written. */
+const textOfSite = new WeakMap<readonly string[], string>();
+const isPart = (value: unknown): boolean => value instanceof Sql;
 
 export interface CompiledSql {
   readonly text: string;

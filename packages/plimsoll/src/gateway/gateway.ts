@@ -323,11 +323,12 @@ export function createGateway(options: GatewayOptions): Gateway {
 
 function arrivalOf({ headers }: FastifyRequest): Arrival {
   const { correlationId, traceparent, key } = sentBy(headers);
+  const span = rootSpan(correlationId, traceparent);
   return {
-    correlationId,
+    correlationId: span.root.correlationId,
     key,
     startedMs: systemClock.monotonicMs(),
-    span: rootSpan(correlationId, traceparent),
+    span,
     cancellation: new Cancellation(),
     error: undefined,
   };

@@ -91,7 +91,7 @@ describe('the document', () => {
   test('is valid by the schema that the OpenAPI Initiative publishes for 3.1', async () => {
     // The validator takes an input's own field of this name for a reference.
     const text = JSON.stringify(document).replaceAll('"$ref":{', '"ref":{');
-    const specification = JSON.parse(text) as object;
+    const specification = JSON.parse(text) as Record<string, unknown>;
     expect(await new Validator().validate(specification)).toEqual({ valid: true });
     // The validator can refuse.
     const broken = { ...specification, paths: { '/orders': { post: { responses: 7 } } } };

@@ -1,11 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { correlationIdOf, parseTraceparent } from '../kernel/trace.ts';
 
 /** What a request says of itself, as far as it can be believed. */
 export interface Sent {
-  /** The one that was sent, else that of the trace, else a new one. */
-  readonly correlationId: string;
+  /** The one that was sent, else that of the trace; undefined when it says neither. */
+  readonly correlationId: string | undefined;
   /** W3C Trace Context. */
   readonly traceparent: string | undefined;
   /** The `Idempotency-Key`. Never the correlation id: one of those may span several requests. */
@@ -20,7 +19,7 @@ export function sentBy(headers: IncomingHttpHeaders): Sent {
   const traced = typeof traceparent === 'string' ? parseTraceparent(traceparent) : undefined;
   const own = typeof id === 'string' && safeId.test(id) ? id : undefined;
   return {
-    correlationId: own ?? (traced === undefined ? randomUUID() : correlationIdOf(traced)),
+    correlationId: own ?? (traced === undefined ? undefined : correlationIdOf(traced)),
     traceparent: traced === undefined ? undefined : (traceparent as string),
     key: typeof key === 'string' && key !== '' && key.length <= maxKeyLength ? key : undefined,
   };

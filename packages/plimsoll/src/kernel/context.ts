@@ -70,6 +70,8 @@ export class RequestContext {
   readonly strong: boolean;
   /** What runs: the last of the path. */
   readonly operation: string | undefined;
+  /** How often each statement ran here; kept by whoever counts them. */
+  statementRuns: Map<object, number> | undefined = undefined;
   readonly #above: RequestContext | undefined;
   readonly #keySuffix: string;
   #key: string | undefined;

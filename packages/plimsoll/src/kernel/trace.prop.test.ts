@@ -64,3 +64,15 @@ test('an attempt of a task has one span for all who ask, another attempt another
   expect(spanIdOf(taskSpan(claimed))).toBe(spanIdOf(taskSpan(claimed)));
   expect(spanIdOf(taskSpan({ ...claimed }))).not.toBe(spanIdOf(taskSpan(claimed)));
 });
+
+test('where an id of ours lies is known before the id is made, and is the same where only the id is known', () => {
+  for (let made = 0; made < 500; made += 1) {
+    const { root } = rootSpan();
+    const early = made % 2 === 0 ? root.share : undefined;
+    const { correlationId } = root;
+    expect(correlationId).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(root.share).toBe(early ?? root.share);
+    expect(root.share).toBe(rootSpan(correlationId).root.share);
+    expect(traceIdOf(root)).toBe(correlationId.replaceAll('-', ''));
+  }
+});

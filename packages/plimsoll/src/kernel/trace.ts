@@ -11,12 +11,15 @@ export class TraceRoot {
   /** Worked out when first needed; see {@link traceIdOf}. */
   traceId: string | undefined = undefined;
   #correlationId: string | undefined;
+  /** Whether the correlation id is a UUID of ours, and not what somebody sent. */
+  readonly #isOwn: boolean;
   /** The last four bytes of an id of ours, drawn before the rest when only they are asked for. */
   #lastBytes: number | undefined = undefined;
 
   /** Without a correlation id it gets one of its own: a UUID, made when first read. */
   constructor(correlationId?: string, traceparent?: string) {
     this.#correlationId = correlationId;
+    this.#isOwn = correlationId === undefined;
     this.traceparent = traceparent;
   }
 
@@ -33,13 +36,13 @@ export class TraceRoot {
 
   /** Where the trace lies between 0 and 1, by the last digits of its id: every process sees the same. */
   get share(): number {
-    if (this.#correlationId === undefined) {
-      // Sampling wants an even spread, not a secret; the rest of the id makes it unique.
-      this.#lastBytes ??= Math.floor(Math.random() * 0x1_0000_0000);
-      return this.#lastBytes / 0x1_0000_0000;
-    }
-    const id = isUuid(this.#correlationId) ? this.#correlationId : traceIdOf(this);
-    return Number.parseInt(id.slice(-8), 16) / 0x1_0000_0000;
+    if (!this.#isOwn) return Number.parseInt(traceIdOf(this).slice(-8), 16) / 0x1_0000_0000;
+    this.#lastBytes ??=
+      this.#correlationId === undefined
+        ? // Sampling wants an even spread, not a secret; the rest of the id makes it unique.
+          Math.floor(Math.random() * 0x1_0000_0000)
+        : Number.parseInt(this.#correlationId.slice(-8), 16);
+    return this.#lastBytes / 0x1_0000_0000;
   }
 }
 

@@ -1,5 +1,5 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { background, httpRequests, operations, tasks } from '../kernel/channels.ts';
+import { background, breakers, httpRequests, operations, tasks } from '../kernel/channels.ts';
 import { traceIdOf, type SpanNode } from '../kernel/trace.ts';
 
 export type { Logger } from 'pino';
@@ -17,12 +17,42 @@ export interface LoggerOptions {
  * standard output lines appear within half a second; the last half second is lost when the process is killed.
  */
 export function createLogger({ name, level = 'info', destination }: LoggerOptions): Logger {
-  return pino({ name, level, base: { pid: process.pid } }, destination ?? standardOutput());
+  return pino({ name, level, base: { pid: process.pid } }, destination ?? (standard ??= standardOutput()));
 }
 
-/** A line at a time would cost a system call for each request; `pino` writes what is left when the process exits. */
+/** Characters that are gathered before they are written. */
+const maxGathered = 16_384;
+const flushMs = 500;
+// One for the process, made with the first logger.
+let standard: DestinationStream | undefined;
+
+/**
+ * Gathers lines: a line at a time would cost each request a system call, and the measuring of its length in bytes,
+ * which takes longer than making the line. What is left is written when the process exits.
+ */
 function standardOutput(): DestinationStream {
-  return pino.destination({ dest: 1, sync: false, minLength: 16_000, periodicFlush: 500 });
+  const output = pino.destination({ dest: 1, sync: false });
+  let gathered = '';
+  let timer: NodeJS.Timeout | undefined;
+
+  function flush(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (gathered !== '') output.write(gathered);
+    gathered = '';
+  }
+
+  process.once('exit', () => {
+    flush();
+    output.flushSync();
+  });
+  return {
+    write(line) {
+      gathered += line;
+      if (gathered.length >= maxGathered) flush();
+      else timer ??= setTimeout(flush, flushMs).unref();
+    },
+  };
 }
 
 /**
@@ -74,6 +104,11 @@ export function logChannels(scope: object, logger: Logger): () => void {
         },
         'task',
       );
+    }),
+    breakers.subscribe((message) => {
+      if (message.scope !== scope) return;
+      const { name, from, to, reason } = message;
+      logger[to === 'open' ? 'warn' : 'info']({ breaker: name, from, to, reason }, 'breaker');
     }),
     background.subscribe((message) => {
       if (message.scope !== scope) return;

@@ -1,6 +1,12 @@
 import { boundsSeconds } from './buckets.ts';
 import type { EventLoopWindow } from './event-loop.ts';
-import { mergePoints, type Attributes, type HistogramPoint, type Metric } from './metrics.ts';
+import {
+  mergePoints,
+  type Attributes,
+  type HistogramPoint,
+  type Metric,
+  type NumberPoint,
+} from './metrics.ts';
 import { statementVerb } from './statement-text.ts';
 
 interface Points {
@@ -84,5 +90,30 @@ export function spanMetrics(counts: Readonly<Record<string, number>>): readonly 
       kind: 'counter',
       points: Object.entries(counts).map(([outcome, value]) => ({ attributes: { outcome }, value })),
     },
+  ];
+}
+
+/** What guards of calls did: refused, made again, opened and closed. */
+export function guardMetrics(
+  refusals: readonly NumberPoint[],
+  retries: readonly NumberPoint[],
+  transitions: readonly NumberPoint[],
+): readonly Metric[] {
+  const counter = (
+    name: string,
+    unit: string,
+    description: string,
+    points: readonly NumberPoint[],
+  ): Metric => ({
+    name,
+    unit,
+    description,
+    kind: 'counter',
+    points,
+  });
+  return [
+    counter('plimsoll.refusals', '{call}', 'Calls that a guard refused, by policy and name.', refusals),
+    counter('plimsoll.retries', '{call}', 'Calls made again or beside the first one.', retries),
+    counter('plimsoll.breaker.transitions', '{transition}', 'Breakers that went into a state.', transitions),
   ];
 }

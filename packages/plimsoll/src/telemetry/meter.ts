@@ -107,3 +107,32 @@ export class RecentDurations {
     return percentiles(merged);
   }
 }
+
+/** How often something happened, by key; a bounded number of keys, the rest under `(other)`. */
+export class KeyedCounts<Key extends Readonly<Record<string, string>>> {
+  readonly #maxKeys: number;
+  readonly #counts = new Map<string, { readonly key: Key; count: number }>();
+
+  constructor(maxKeys: number) {
+    this.#maxKeys = maxKeys;
+  }
+
+  add(key: Key): void {
+    const id = Object.values(key).join('\0');
+    const known = this.#counts.get(id);
+    if (known !== undefined) known.count += 1;
+    else if (this.#counts.size < this.#maxKeys) this.#counts.set(id, { key, count: 1 });
+    else this.#other(key);
+  }
+
+  #other(key: Key): void {
+    const other = Object.fromEntries(Object.keys(key).map((name) => [name, '(other)'])) as Key;
+    const known = this.#counts.get('(other)');
+    if (known === undefined) this.#counts.set('(other)', { key: other, count: 1 });
+    else known.count += 1;
+  }
+
+  points(): readonly { readonly attributes: Key; readonly value: number }[] {
+    return [...this.#counts.values()].map(({ key, count }) => ({ attributes: key, value: count }));
+  }
+}

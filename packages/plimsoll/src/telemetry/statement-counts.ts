@@ -71,7 +71,6 @@ const beginningOf = (text: string): string =>
  */
 export function countStatements(scope: object): StatementCounter {
   const byOperation = new Map<string, Operation>();
-  const running = new WeakMap<RequestContext, Map<Series, number>>();
 
   function operationOf(name: string): Operation | undefined {
     let found = byOperation.get(name);
@@ -93,11 +92,7 @@ export function countStatements(scope: object): StatementCounter {
   }
 
   function countOnce(series: Series, context: RequestContext): void {
-    let counts = running.get(context);
-    if (counts === undefined) {
-      counts = new Map();
-      running.set(context, counts);
-    }
+    const counts = (context.statementRuns ??= new Map());
     const count = (counts.get(series) ?? 0) + 1;
     counts.set(series, count);
     series.maxPerExecution = Math.max(series.maxPerExecution, count);

@@ -1,15 +1,18 @@
 import { performance } from 'node:perf_hooks';
 import {
+  breakers,
   httpRequests,
   operations,
   poolWaits,
   queries,
+  refusals,
+  retries,
   tasks,
   type MessageChannel,
 } from '../kernel/channels.ts';
 import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
-import { durationMetrics, processMetrics, spanMetrics } from './measured.ts';
-import { KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
+import { durationMetrics, guardMetrics, processMetrics, spanMetrics } from './measured.ts';
+import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
 import type { Metric } from './metrics.ts';
 import { exportOtlp, type OtlpOptions } from './otlp.ts';
 import type { SlowRequest, Span } from './span.ts';
@@ -67,6 +70,7 @@ export interface Telemetry {
 
 const maxQueries = 500;
 const maxRoutes = 1_000;
+const maxGuards = 500;
 
 /** Subscribes to the channels of one app and keeps its timers. */
 export function createTelemetry(scope: object, options: TelemetryOptions = {}): Telemetry {
@@ -81,6 +85,9 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const recentWait = new RecentDurations();
   const task = new KeyedDurations<{ task: string; outcome: string }>(maxRoutes);
   const lag = new KeyedDurations<{ task: string }>(maxRoutes);
+  const refused = new KeyedCounts<{ policy: string; name: string }>(maxGuards);
+  const repeated = new KeyedCounts<{ kind: string; name: string }>(maxGuards);
+  const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
   const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
@@ -116,6 +123,9 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       task.record(name, outcome, durationMs, () => ({ task: name, outcome }));
       lag.record(name, '', lagMs, () => ({ task: name }));
     }),
+    own(refusals, ({ policy, name }) => refused.add({ policy, name })),
+    own(retries, ({ kind, name }) => repeated.add({ kind, name })),
+    own(breakers, ({ to, name }) => switched.add({ to, name })),
   ];
 
   async function metrics(): Promise<readonly Metric[]> {
@@ -128,6 +138,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         task: task.points(),
         lag: lag.points(),
       }),
+      ...guardMetrics(refused.points(), repeated.points(), switched.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({
         recorded: spans.recorded,
