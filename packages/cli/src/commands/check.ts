@@ -12,6 +12,7 @@ import {
   type Recorded,
 } from 'plimsoll/boundaries';
 import { createDatabase, migrate, sql, type Database } from 'plimsoll/database';
+import { Closing } from '../closing.ts';
 import type { Command } from '../command.ts';
 import { describeFailure, UsageError } from '../failure.ts';
 import { loadPlan, planOption } from '../plan-file.ts';
@@ -104,7 +105,7 @@ interface Catalog extends AsyncDisposable {
 }
 
 async function openCatalog(plan: Plan): Promise<Catalog> {
-  await using opened = new AsyncDisposableStack();
+  await using opened = new Closing();
   let database: Database;
   try {
     const servers = opened.use(await openServers(plan, say));
@@ -119,7 +120,7 @@ async function openCatalog(plan: Plan): Promise<Catalog> {
   if (given === undefined || given === '') await migrate(database, migrationsOf(plan));
   else await assertMigrated(database, plan);
   const kept = opened.move();
-  return { database, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { database, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };
 }
 
 async function assertMigrated(database: Database, plan: Plan): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { sql } from 'plimsoll';
 import { createDatabase, type Session } from 'plimsoll/database';
+import { Closing } from '../closing.ts';
 import { createIndexSql, type IndexCandidate } from './index-candidates.ts';
 import { explain, type PlanNode, type TableName } from './plan-tree.ts';
 import { quoted, rawSql } from './raw-sql.ts';
@@ -40,7 +41,7 @@ export async function openTwin(
 ): Promise<Twin> {
   await dropForgotten(source);
   const name = `${prefix}${Date.now()}_${randomBytes(4).toString('hex')}`;
-  await using building = new AsyncDisposableStack();
+  await using building = new Closing();
   await source.execute(sql`create database ${sql.id(name)} template template0`);
   building.defer(async () => {
     await source.execute(sql`drop database if exists ${sql.id(name)} with (force)`);
@@ -82,7 +83,7 @@ export async function openTwin(
         await twin.execute(rawSql('rollback'));
       }
     },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
 }
 
