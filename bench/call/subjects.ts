@@ -3,7 +3,7 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import 'reflect-metadata';
 import fastify from 'fastify';
-import { ServiceBroker } from 'moleculer';
+import { ServiceBroker, type BrokerOptions } from 'moleculer';
 import { createApp, contract, module, plan, query } from 'plimsoll';
 import { startCluster } from '@plimsoll/embedded';
 import { Pool } from 'undici';
@@ -26,7 +26,21 @@ export async function createBoundary(
     for (const end of closing.splice(0).toReversed()) await end();
   };
   try {
-    const subjects = [plain(), await moleculer(), await plimsoll(), await nest(), await http()];
+    const subjects = [
+      plain(),
+      await moleculer({ name: 'moleculer', setting: 'no logger, no metrics', options: {} }),
+      await moleculer({
+        name: 'moleculer, measured',
+        setting: 'metrics on, spans of 10 %, without reporters and exporters',
+        options: {
+          metrics: { enabled: true, reporter: [] },
+          tracing: { enabled: true, exporter: [], sampling: { rate: 0.1 } },
+        },
+      }),
+      await plimsoll(),
+      await nest(),
+      await http(),
+    ];
     return { subjects, close };
   } catch (error) {
     await close();
@@ -38,8 +52,16 @@ export async function createBoundary(
     return { name: 'plain async', setting: 'a function, no validation', call };
   }
 
-  async function moleculer(): Promise<Subject> {
-    const broker = new ServiceBroker({ logger: false, validator: true });
+  async function moleculer({
+    name,
+    setting,
+    options,
+  }: {
+    readonly name: string;
+    readonly setting: string;
+    readonly options: BrokerOptions;
+  }): Promise<Subject> {
+    const broker = new ServiceBroker({ logger: false, validator: true, ...options });
     broker.createService({
       name: 'math',
       actions: {
@@ -56,8 +78,8 @@ export async function createBoundary(
     const refused = await broker.call('math.double', { value: 'x' }).catch(() => 'refused');
     if (refused !== 'refused') throw new Error('moleculer does not validate, so the comparison is not fair');
     return {
-      name: 'moleculer',
-      setting: 'local call, its validator on the input (it validates no output), no logger, no metrics',
+      name,
+      setting: `local call, its validator on the input (it validates no output), ${setting}`,
       call: async (value) =>
         (await broker.call<{ value: number }, { value: number }>('math.double', { value })).value,
     };
