@@ -13,7 +13,7 @@ const layers: readonly (readonly string[])[] = [
   ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],
   ['gateway', 'telemetry', 'client', 'boundaries'],
-  ['express', 'redis'],
+  ['express', 'redis', 'http-client'],
   ['app'],
   ['nest'],
   ['testing'],

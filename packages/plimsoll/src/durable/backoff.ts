@@ -1,3 +1,5 @@
+import { isPlimsollError } from '../kernel/errors.ts';
+
 export interface BackoffOptions {
   /** Wait after the first failure. Default 1000. */
   readonly baseMs?: number;
@@ -15,4 +17,10 @@ export function backoffMs(attempt: number, options: BackoffOptions, random: () =
   const { baseMs, maxMs } = { ...backoffDefaults, ...options };
   const full = Math.min(maxMs, baseMs * 2 ** Math.min(attempt - 1, 30));
   return full * (0.5 + random() / 2);
+}
+
+/** How long a refusal asks to be left alone, at most as long as the longest backoff; 0 when it does not say. */
+export function askedMs(failure: unknown): number {
+  const asked = isPlimsollError(failure) ? failure.data['retryAfterMs'] : undefined;
+  return typeof asked === 'number' && asked > 0 ? Math.min(asked, backoffDefaults.maxMs) : 0;
 }

@@ -103,6 +103,21 @@ describe('workers', () => {
     expect(await effects()).toHaveLength(1);
   });
 
+  test('a refusal that says when to come back is believed, and uses up no attempts before', async () => {
+    const refused = new PlimsollError('PL_BREAKER_OPEN', 'bank', { data: { retryAfterMs: 40_000 } });
+    await database.execute(insertTasks([task({ maxAttempts: 20 })]));
+    await startWorker(() => Promise.reject(refused), { backoff: { baseMs: 1, maxMs: 2 } });
+    const waiting = sql`
+      select attempt, extract(epoch from run_at - now())::float8 as seconds from plimsoll.task
+      where state = 'ready' and last_error is not null`;
+    await expect
+      .poll(() => database.maybeOne<{ attempt: number; seconds: number }>(waiting), { timeout: 10_000 })
+      .toMatchObject({ attempt: 1 });
+    const { seconds } = await database.one<{ seconds: number }>(waiting);
+    expect(seconds).toBeGreaterThan(20);
+    expect(seconds).toBeLessThanOrEqual(40);
+  });
+
   test('a task with a delay is not run before it is due', async () => {
     await startWorker(effectOnce);
     await database.execute(insertTasks([task({ delayMs: 3_600_000 }), task()]));

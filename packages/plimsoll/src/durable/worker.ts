@@ -3,7 +3,7 @@ import { background, tasks as taskChannel } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
-import { backoffMs, type BackoffOptions } from './backoff.ts';
+import { askedMs, backoffMs, type BackoffOptions } from './backoff.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, type Presence } from './presence.ts';
 import { claimDue, releaseFailed, releaseUnfinished, type ClaimedTask } from './task.ts';
@@ -115,7 +115,8 @@ export function createWorker(options: WorkerOptions): Loop {
 
   /** The failure must be written down, or the task would stay ours for ever: retried until it is, or we are gone. */
   async function release(task: ClaimedTask, failure: unknown): Promise<'retry' | 'parked' | 'lost'> {
-    const delayMs = backoffMs(task.attempt, options.backoff ?? {}, random);
+    // Who was told when to come back, by an open breaker or a rate limit, would only use up its attempts before.
+    const delayMs = Math.max(backoffMs(task.attempt, options.backoff ?? {}, random), askedMs(failure));
     for (;;) {
       try {
         const row = await database.maybeOne<{ state: string }>(releaseFailed(task, failure, delayMs));

@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http';
-import { invitesRetry, type ProblemDetails } from '../gateway/problem.ts';
+import { retryAfterSeconds, type ProblemDetails } from '../gateway/problem.ts';
 
-export function answerProblem(response: ServerResponse, problem: ProblemDetails): void {
-  if (invitesRetry(problem)) response.setHeader('retry-after', '1');
+export function answerProblem(response: ServerResponse, problem: ProblemDetails, error?: unknown): void {
+  const retryAfter = retryAfterSeconds(problem, error);
+  if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter));
   answer(response, problem.status, 'application/problem+json', problem);
 }
 

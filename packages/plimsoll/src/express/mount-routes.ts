@@ -144,5 +144,5 @@ function unreadable(error: unknown): PlimsollError {
 
 function answerError(response: ServerResponse, arrival: Arrival, error: PlimsollError): void {
   arrival.error = error;
-  answerProblem(response, problemOf(error, arrival.context.correlationId));
+  answerProblem(response, problemOf(error, arrival.context.correlationId), error);
 }

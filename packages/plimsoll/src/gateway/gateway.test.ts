@@ -366,15 +366,28 @@ describe('failures', () => {
   });
 
   test.each([
-    ['PL_POOL_TIMEOUT', '1'],
-    ['PL_DATABASE_UNAVAILABLE', '1'],
+    ['PL_POOL_TIMEOUT', 503, {}, /^[123]$/],
+    ['PL_DATABASE_UNAVAILABLE', 503, {}, /^[123]$/],
+    ['PL_BREAKER_OPEN', 503, { retryAfterMs: 7_200 }, /^8$/],
+    ['PL_RATE_LIMITED', 429, { retryAfterMs: 10 }, /^1$/],
     // 503 too, but the same request again might do the work twice.
-    ['PL_COMMIT_UNKNOWN', null],
-  ] as const)('%s: Retry-After is %j', async (code, retryAfter) => {
-    const gateway = await start(() => Promise.reject(new PlimsollError(code, 'no')));
-    const response = await fetch(`${gateway.url}/echo`);
-    expect(response.status).toBe(503);
-    expect(response.headers.get('retry-after')).toBe(retryAfter);
+    ['PL_COMMIT_UNKNOWN', 503, {}, /^none$/],
+  ] as const)(
+    '%s: %i with Retry-After as the refusal says, else at random',
+    async (code, status, data, retryAfter) => {
+      const gateway = await start(() => Promise.reject(new PlimsollError(code, 'no', { data })));
+      const response = await fetch(`${gateway.url}/echo`);
+      expect(response.status).toBe(status);
+      expect(response.headers.get('retry-after') ?? 'none').toMatch(retryAfter);
+    },
+  );
+
+  test('those who are refused together are not told to come back together', async () => {
+    const gateway = await start(() => Promise.reject(new PlimsollError('PL_OVERLOADED', 'no')));
+    const told = new Set<string | null>();
+    for (let refused = 0; refused < 60; refused += 1)
+      told.add((await fetch(`${gateway.url}/echo`)).headers.get('retry-after'));
+    expect([...told].toSorted()).toEqual(['1', '2', '3']);
   });
 });
 
@@ -453,7 +466,7 @@ describe('limits', () => {
     await expect.poll(() => entered.length).toBe(3);
     for (let refused = 0; refused < 5; refused += 1) {
       const response = await fetch(`${gateway.url}/echo`);
-      expect(response.headers.get('retry-after')).toBe('1');
+      expect(response.headers.get('retry-after')).toMatch(/^[123]$/);
       expect(await problemIn(response)).toMatchObject({ status: 503, code: 'PL_OVERLOADED' });
     }
     // What watches the process is not counted and not refused.

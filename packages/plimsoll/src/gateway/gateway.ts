@@ -16,7 +16,7 @@ import { addCors, securityHeaders, serverLimits, watchAnswers, type AnswerWatch 
 import { allowedMethods, type AllowedMethods } from './methods.ts';
 import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options.ts';
 import { addOwnRoutes, watching } from './own-routes.ts';
-import { declaredProblem, invitesRetry, problemOf, type ProblemDetails } from './problem.ts';
+import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } from './problem.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 import { sentBy } from './sent.ts';
 
@@ -108,15 +108,16 @@ export function createGateway(options: GatewayOptions): Gateway {
     });
   }
 
-  function answer(reply: FastifyReply, problem: ProblemDetails): FastifyReply {
-    if (invitesRetry(problem)) void reply.header('retry-after', '1');
+  function answer(reply: FastifyReply, problem: ProblemDetails, error?: unknown): FastifyReply {
+    const retryAfter = retryAfterSeconds(problem, error);
+    if (retryAfter !== undefined) void reply.header('retry-after', String(retryAfter));
     return reply.code(problem.status).type('application/problem+json').send(JSON.stringify(problem));
   }
 
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const arrival = known(request);
     if (arrival !== undefined) arrival.error = error;
-    return answer(reply, problemOf(error, arrival?.correlationId ?? ''));
+    return answer(reply, problemOf(error, arrival?.correlationId ?? ''), error);
   }
 
   /** Always as JSON: left to itself, Fastify sends a string as text. */

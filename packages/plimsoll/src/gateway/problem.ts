@@ -58,10 +58,20 @@ export function declaredProblem(
   };
 }
 
-/** Whether the answer tells the client to come again: not when the same request might do its work twice. */
-export function invitesRetry({ status, code }: ProblemDetails): boolean {
-  if (status !== 503) return false;
-  return !Object.hasOwn(errorTable, code) || errorTable[code as ErrorCode].retryable;
+/**
+ * Seconds for `Retry-After`: what the refusal says, else one to three at random, so that those who were refused
+ * together do not come back together. Undefined where the same request might do its work twice.
+ */
+export function retryAfterSeconds(
+  { status, code }: ProblemDetails,
+  error: unknown,
+  random: () => number = Math.random,
+): number | undefined {
+  if (status !== 503 && status !== 429) return undefined;
+  if (Object.hasOwn(errorTable, code) && !errorTable[code as ErrorCode].retryable) return undefined;
+  const saidMs = isPlimsollError(error) ? error.data['retryAfterMs'] : undefined;
+  if (typeof saidMs === 'number' && Number.isFinite(saidMs)) return Math.max(1, Math.ceil(saidMs / 1_000));
+  return 1 + Math.floor(random() * 3);
 }
 
 const byStatus: Readonly<Record<number, ErrorCode>> = {

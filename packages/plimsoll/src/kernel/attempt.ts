@@ -97,7 +97,11 @@ export function repeatedAttempt(): Attempt | undefined {
   return attempt?.repeats === true ? attempt : undefined;
 }
 
-/** Runs `work` so that everything it calls, however deep, sees that the attempt may be made again. */
-export function runInAttempt<T>(attempt: Attempt, work: (attempt: Attempt) => T): T {
-  return attempts.run(attempt, work, attempt);
+/** Runs `fn` so that everything it calls, however deep, sees that the attempt may be made again. */
+export function runInAttempt<Given extends readonly unknown[], T>(
+  attempt: Attempt,
+  fn: (...given: Given) => T,
+  ...given: Given
+): T {
+  return attempts.run(attempt, fn, ...given);
 }

@@ -99,3 +99,15 @@ test('a deadline that passes does not look at the others, however many are under
   expect(looks).toBe(0);
   watch.close();
 });
+
+test('what is due already when it is added is told by the next timer, also in a slot that is over', () => {
+  vi.setSystemTime(1_000_000);
+  const watch = createContextWatch(clock);
+  const told: number[] = [];
+  watch.watchDeadline(Date.now() + 100, () => told.push(1));
+  vi.advanceTimersByTime(101);
+  watch.watchDeadline(Date.now() - 100, () => told.push(2));
+  vi.advanceTimersByTime(1);
+  expect(told).toEqual([1, 2]);
+  watch.close();
+});

@@ -56,7 +56,7 @@ export class Permits<Item extends Weighted> {
   advance(): void {
     if (this.#advancing) return;
     this.#advancing = true;
-    for (;;) {
+    while (this.#free > 0) {
       const place: Place<Item> | undefined = this.#line.turn();
       if (place === undefined || place.item.weight > this.#free) break;
       this.#line.leave(place);
@@ -71,8 +71,7 @@ export class Permits<Item extends Weighted> {
     const elapsedMs = nowMs - this.#windowSinceMs;
     if (elapsedMs >= windowMs) {
       // Of a time in which nobody asked, nothing is known: it may have been idle.
-      this.#endedPerMs =
-        elapsedMs < 2 * windowMs ? (this.#ended - this.#endedBefore) / elapsedMs : undefined;
+      this.#endedPerMs = elapsedMs < 2 * windowMs ? (this.#ended - this.#endedBefore) / elapsedMs : undefined;
       this.#windowSinceMs = nowMs;
       this.#endedBefore = this.#ended;
     }

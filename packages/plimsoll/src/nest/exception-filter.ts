@@ -4,7 +4,7 @@ import { Catch, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs
 import type { FastifyReply } from 'fastify';
 import { answerProblem } from '../express/answer.ts';
 import { arrivalOf } from '../express/arrival.ts';
-import { invitesRetry, problemOf } from '../gateway/problem.ts';
+import { problemOf, retryAfterSeconds } from '../gateway/problem.ts';
 import { isPlimsollError, type PlimsollError } from '../kernel/errors.ts';
 
 /** By code and not by class, which another copy of the package would have for itself. */
@@ -36,11 +36,12 @@ export class PlimsollExceptionFilter implements ExceptionFilter<PlimsollError> {
 
     const response = http.getResponse<ServerResponse | FastifyReply>();
     if (response instanceof ServerResponse) {
-      answerProblem(response, problem);
+      answerProblem(response, problem, error);
       return;
     }
     if (response.sent) return;
-    if (invitesRetry(problem)) void response.header('retry-after', '1');
+    const retryAfter = retryAfterSeconds(problem, error);
+    if (retryAfter !== undefined) void response.header('retry-after', String(retryAfter));
     void response.code(problem.status).type('application/problem+json').send(JSON.stringify(problem));
   }
 }

@@ -307,14 +307,15 @@ describe.each(platforms)('on %s', (platform, createAdapter) => {
     });
   });
 
-  test.each<[string, number, string, string | null]>([
-    ['slow', 504, 'PL_DEADLINE', null],
-    ['fail/overloaded', 503, 'PL_OVERLOADED', '1'],
-    ['fail/copy', 404, 'PL_NOT_FOUND', null],
+  test.each<[string, number, string, RegExp]>([
+    ['slow', 504, 'PL_DEADLINE', /^none$/],
+    ['fail/overloaded', 503, 'PL_OVERLOADED', /^[123]$/],
+    ['fail/copy', 404, 'PL_NOT_FOUND', /^none$/],
   ])('%s: %i', async (path, status, code, retryAfter) => {
     const answer = await fetch(`${url}/site/${path}`);
     expect(await answer.json()).toMatchObject({ status, code });
-    expect([answer.status, answer.headers.get('retry-after')]).toEqual([status, retryAfter]);
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get('retry-after') ?? 'none').toMatch(retryAfter);
   });
 
   test("other exceptions stay Nest's own", async () => {
