@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { sentBy } from '../gateway/sent.ts';
+import { sentBy, type Sent } from '../gateway/sent.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
@@ -53,8 +53,9 @@ export function arrive(
   const startedMs = systemClock.monotonicMs();
   const scope = scopeOf(options);
   const cancellation = new Cancellation();
-  const deadlineAtMs = startedMs + (options.requestTimeoutMs ?? expressDefaults.requestTimeoutMs);
-  const context = contextOf(request, cancellation, deadlineAtMs);
+  const sent = sentBy(request.headers);
+  const ownMs = options.requestTimeoutMs ?? expressDefaults.requestTimeoutMs;
+  const context = contextOf(sent, cancellation, startedMs + Math.min(ownMs, sent.remainingMs ?? Infinity));
   const arrival: Arrival = { context: withCaller(context, options, () => arrival.request), request };
   arrivals.set(request, arrival);
   response.setHeader('x-correlation-id', context.correlationId);
@@ -68,11 +69,10 @@ export function arrive(
 }
 
 function contextOf(
-  { headers }: IncomingMessage,
+  { correlationId, traceparent, key }: Sent,
   cancellation: Cancellation,
   deadlineAtMs: number,
 ): RequestContext {
-  const { correlationId, traceparent, key } = sentBy(headers);
   return createContext({
     span: rootSpan(correlationId, traceparent),
     caller: traceparent === undefined ? undefined : { traceparent },

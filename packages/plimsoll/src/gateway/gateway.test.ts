@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { httpRequests, type HttpRequestMessage } from '../kernel/channels.ts';
 import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { createRetry } from '../retry/retry.ts';
 import { command, contract, query, type AnyOperation } from '../modules/contract.ts';
 import { stress } from '../testing/stress.ts';
 import { createGateway, type Gateway } from './gateway.ts';
@@ -417,6 +418,34 @@ describe('the context of a request', () => {
     expect(context.signal?.aborted).toBe(false);
     const leftMs = context.deadlineAtMs - performance.now();
     expect(leftMs).toBeLessThanOrEqual(5_000);
+  });
+
+  test.each([
+    ['250', 250],
+    ['999999', 5_000],
+    ['0', 5_000],
+    ['-1', 5_000],
+    ['soon', 5_000],
+  ])('x-request-timeout-ms %s leaves %i ms', async (header, leftMs) => {
+    const before = performance.now();
+    const { context } = await contextOf({ 'x-request-timeout-ms': header });
+    expect(context.deadlineAtMs - before).toBeGreaterThanOrEqual(leftMs);
+    expect(context.deadlineAtMs - performance.now()).toBeLessThanOrEqual(leftMs);
+  });
+
+  test('a retry inside a request that its caller makes again does not multiply', async () => {
+    let calls = 0;
+    const retry = createRetry({ name: 'inner', safe: true, attempts: 3, baseMs: 0, maxMs: 0 });
+    const gateway = await start(() =>
+      retry.run(() => {
+        calls += 1;
+        return Promise.reject(new PlimsollError('PL_POOL_TIMEOUT', 'no'));
+      }),
+    );
+    await fetch(`${gateway.url}/echo`, { headers: { 'plimsoll-attempt': '1' } });
+    expect(calls).toBe(1);
+    await fetch(`${gateway.url}/echo`);
+    expect(calls).toBe(4);
   });
 
   test.each(['', 'x'.repeat(129), 'a b', 'a"b', '<script>', "'; drop table", '\u00e9'])(

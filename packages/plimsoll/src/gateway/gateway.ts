@@ -11,6 +11,7 @@ import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/life
 import { rootSpan, type SpanNode } from '../kernel/trace.ts';
 import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
 import { validate } from '../kernel/validate.ts';
+import { runAsAttempt } from '../retry/header.ts';
 import { authentication } from './authentication.ts';
 import { addCors, securityHeaders, serverLimits, watchAnswers, type AnswerWatch } from './hardening.ts';
 import { allowedMethods, type AllowedMethods } from './methods.ts';
@@ -18,7 +19,7 @@ import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options
 import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } from './problem.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
-import { sentBy } from './sent.ts';
+import { sentBy, type Sent } from './sent.ts';
 
 export interface Gateway extends Lifecycle {
   /** Where it listens; PL_LIFECYCLE before start. */
@@ -29,7 +30,7 @@ export interface Gateway extends Lifecycle {
 /** What is known of a request before its route runs. */
 interface Arrival {
   readonly correlationId: string;
-  readonly key: string | undefined;
+  readonly sent: Sent;
   readonly startedMs: number;
   readonly span: SpanNode;
   /** Told when the client goes away. */
@@ -129,11 +130,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   function handle(route: Route): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
     const { operation } = route;
     return async (request, reply) => {
-      const context = requestContext(known(request) ?? arrivalOf(request));
+      const arrival = known(request) ?? arrivalOf(request);
+      const context = requestContext(arrival);
       const input = inputOf(operation, request);
-      return runInContext(context, () =>
-        beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply)),
-      );
+      const run = (): Promise<FastifyReply> =>
+        beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply));
+      const { attempt } = arrival.sent;
+      return runInContext(context, attempt === undefined ? run : () => runAsAttempt(attempt, run));
 
       async function performAs(anonymous: RequestContext): Promise<FastifyReply> {
         const caller = await auth.whoIs(request);
@@ -175,14 +178,14 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   function requestContext(arrival: Arrival): RequestContext {
-    const { span, key, cancellation, startedMs } = arrival;
+    const { span, sent, cancellation, startedMs } = arrival;
     const { traceparent } = span.root;
     return createContext({
       span,
       caller: traceparent === undefined ? undefined : { traceparent },
-      key,
+      key: sent.key,
       cancellation,
-      deadlineAtMs: startedMs + settings.requestTimeoutMs,
+      deadlineAtMs: startedMs + Math.min(settings.requestTimeoutMs, sent.remainingMs ?? Infinity),
     });
   }
 
@@ -323,11 +326,11 @@ export function createGateway(options: GatewayOptions): Gateway {
 }
 
 function arrivalOf({ headers }: FastifyRequest): Arrival {
-  const { correlationId, traceparent, key } = sentBy(headers);
-  const span = rootSpan(correlationId, traceparent);
+  const sent = sentBy(headers);
+  const span = rootSpan(sent.correlationId, sent.traceparent);
   return {
     correlationId: span.root.correlationId,
-    key,
+    sent,
     startedMs: systemClock.monotonicMs(),
     span,
     cancellation: new Cancellation(),

@@ -6,6 +6,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { systemClock } from '../kernel/clock.ts';
 import type { Problem } from '../kernel/errors.ts';
 import { LinkedList } from '../kernel/linked-list.ts';
+import { attemptHeader } from '../retry/header.ts';
+import { timeoutHeader } from '../timeout/remaining.ts';
 
 export interface CorsOptions {
   /** Origins whose pages may read answers: `https://shop.example`. `*` is every one. */
@@ -87,7 +89,15 @@ export async function addCors(app: FastifyInstance, allowed: CorsOptions): Promi
     origin: [...allowed.origins],
     credentials: allowed.credentials ?? false,
     methods: ['GET', 'HEAD', 'POST'],
-    allowedHeaders: ['content-type', 'authorization', 'idempotency-key', 'x-correlation-id', 'traceparent'],
+    allowedHeaders: [
+      'content-type',
+      'authorization',
+      'idempotency-key',
+      'x-correlation-id',
+      'traceparent',
+      timeoutHeader,
+      attemptHeader,
+    ],
     exposedHeaders: ['x-correlation-id', 'location', 'retry-after'],
     maxAge: 600,
     strictPreflight: false,

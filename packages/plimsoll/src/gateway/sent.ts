@@ -1,5 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { correlationIdOf, parseTraceparent } from '../kernel/trace.ts';
+import { attemptHeader } from '../retry/header.ts';
+import { parseRemaining, timeoutHeader } from '../timeout/remaining.ts';
 
 /** What a request says of itself, as far as it can be believed. */
 export interface Sent {
@@ -9,6 +11,10 @@ export interface Sent {
   readonly traceparent: string | undefined;
   /** The `Idempotency-Key`. Never the correlation id: one of those may span several requests. */
   readonly key: string | undefined;
+  /** How long the caller still waits, from the arrival on. */
+  readonly remainingMs: number | undefined;
+  /** Set where the caller makes this call again by itself; see `runAsAttempt`. */
+  readonly attempt: string | readonly string[] | undefined;
 }
 
 const safeId = /^[\w.:-]{1,128}$/;
@@ -22,5 +28,7 @@ export function sentBy(headers: IncomingHttpHeaders): Sent {
     correlationId: own ?? (traced === undefined ? undefined : correlationIdOf(traced)),
     traceparent: traced === undefined ? undefined : (traceparent as string),
     key: typeof key === 'string' && key !== '' && key.length <= maxKeyLength ? key : undefined,
+    remainingMs: parseRemaining(headers[timeoutHeader]),
+    attempt: headers[attemptHeader],
   };
 }
