@@ -388,7 +388,7 @@ describe('failures', () => {
     const told = new Set<string | null>();
     for (let refused = 0; refused < 60; refused += 1)
       told.add((await fetch(`${gateway.url}/echo`)).headers.get('retry-after'));
-    expect([...told].toSorted()).toEqual(['1', '2', '3']);
+    expect(told).toEqual(new Set(['1', '2', '3']));
   });
 });
 
