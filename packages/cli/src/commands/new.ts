@@ -49,7 +49,7 @@ async function manifest(name: string): Promise<unknown> {
     version: '0.1.0',
     private: true,
     type: 'module',
-    engines: { node: '>=22.18' },
+    engines: { node: '>=22.19' },
     scripts: {
       dev: 'plimsoll dev',
       start: 'plimsoll start',

@@ -65,6 +65,25 @@ export interface TaskMessage {
   readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
+/** One attempt of a request to another server. Published in the context of the operation that makes it. */
+export interface HttpClientRequestMessage {
+  readonly scope: object;
+  /** Of the client: `bank`. */
+  readonly name: string;
+  readonly method: string;
+  /** Without port. */
+  readonly address: string;
+  /** The path without values; `(url)` for a request that was given a whole URL. */
+  readonly template: string;
+  /** Undefined when no whole answer came; then there is an error. */
+  readonly status: number | undefined;
+  /** From the wait for a connection to the last byte of the answer. */
+  readonly durationMs: number;
+  /** 1 is the first. */
+  readonly attempt: number;
+  /** Its code: `ECONNREFUSED`, `PL_TIMEOUT`. */
+  readonly errorType: string | undefined;
+}
 /** A breaker went from one state to another. */
 export interface BreakerMessage {
   readonly scope: object;
@@ -133,6 +152,9 @@ export const httpRequests: MessageChannel<HttpRequestMessage> = messageChannel('
 export const operations: MessageChannel<OperationMessage> = messageChannel('plimsoll:operation');
 export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:database.query');
 export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
+export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = messageChannel(
+  'plimsoll:http.client.request',
+);
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
 export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');

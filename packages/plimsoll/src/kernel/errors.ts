@@ -143,8 +143,7 @@ export const errorTable = {
   PL_REMOTE_FAILED: {
     status: 502,
     retryable: false,
-    summary:
-      'The server answered with an internal error, or with something that is not an answer of Plimsoll.',
+    summary: 'The server answered that it failed or cannot now, or with something that cannot be read.',
   },
   PL_POOL_TIMEOUT: { status: 503, retryable: true, summary: 'No database connection became free in time.' },
   PL_DATABASE_UNAVAILABLE: {

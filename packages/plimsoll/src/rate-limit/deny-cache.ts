@@ -80,7 +80,7 @@ export class DenyCache {
     if (key === undefined) return undefined;
     const place = at(index, key);
     const denial = this.#young.get(place) ?? this.#old.get(place);
-    if (denial === undefined || nowMs >= denial.untilMs ) return undefined;
+    if (denial === undefined || nowMs >= denial.untilMs || cost < denial.cost) return undefined;
     const resetMs = denial.resetAtMs - nowMs;
     const rule = this.#rules[index];
     return { used: rule?.kind === 'rate' ? resetMs / rule.intervalMs : denial.used, resetMs };

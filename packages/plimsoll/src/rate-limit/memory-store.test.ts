@@ -84,6 +84,13 @@ describe('memory is bounded', () => {
     expect([await passed('a'), await passed('a')]).toEqual([true, false]);
     clock.wallMs += 1_000;
     expect([await passed('e'), await passed('e'), await passed('e')]).toEqual([true, true, false]);
+    // In the next window they have a full counter again, and it is one.
+    expect([await passed('f'), await passed('g'), await passed('h'), await passed('i')]).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
   });
 });
 

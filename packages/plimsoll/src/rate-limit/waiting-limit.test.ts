@@ -45,9 +45,13 @@ test('calls wait their turn in the order they came, at the rate', async () => {
 });
 
 test('a large call is not overtaken by small ones that came later', async () => {
-  const { log } = follow(toBank(), [2, 2, 1]);
+  const limit = toBank();
+  const { log } = follow(limit, [2, 2, 1]);
+  await vi.advanceTimersByTimeAsync(150);
+  // A point is there, which belongs to the first in line.
+  const late = follow(limit, [1]);
   await vi.advanceTimersByTimeAsync(1_000);
-  expect(log).toEqual(['0 at 0', '1 at 200', '2 at 300']);
+  expect([...log, ...late.log]).toEqual(['0 at 0', '1 at 200', '2 at 300', '0 at 250']);
 });
 
 test('who cannot have his turn in time hears so at once, and who may not wait does not', async () => {

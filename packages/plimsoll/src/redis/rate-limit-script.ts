@@ -1,5 +1,19 @@
 import { createHash } from 'node:crypto';
 
+/** A Lua function: when the month of a time in milliseconds since 2025 ends. */
+export const monthEnd = `
+local function month_end(now)
+  local days, year, month = 0, 2025, 1
+  repeat
+    local leap = year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
+    days = days + ({31, leap and 29 or 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31})[month]
+    month = month + 1
+    if month > 12 then month = 1 year = year + 1 end
+  until days * 86400000 > now
+  return days * 86400000
+end
+`;
+
 /**
  * Decides calls one after the other. Of each call ARGV has how many keys it has and what it costs, then for each key
  * `rate` or `quota`; milliseconds of a point or of a window, where 0 is a month; the capacity. A call takes its cost
@@ -15,17 +29,7 @@ local call, floor, min = redis.call, math.floor, math.min
 local time = call('TIME')
 local now = (time[1] - 1735689600) * 1000 + time[2] / 1000
 
-local function month_end()
-  local days, year, month = 0, 2025, 1
-  repeat
-    local leap = year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
-    days = days + ({31, leap and 29 or 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31})[month]
-    month = month + 1
-    if month > 12 then month = 1 year = year + 1 end
-  until days * 86400000 > now
-  return days * 86400000
-end
-
+${monthEnd}
 local untils, used, answer = {}, {}, {}
 local first, at, said = 1, 1, 0
 while ARGV[at] do
@@ -46,7 +50,7 @@ while ARGV[at] do
       if full + cost * step > latest + min(1, step) / 1000 then granted = 0 end
       untils[i], used[i] = full, -1
     else
-      local ends, points = step > 0 and (floor(now / step) + 1) * step or month_end(), 0
+      local ends, points = step > 0 and (floor(now / step) + 1) * step or month_end(now), 0
       if held then
         local colon = string.find(held, ':', 1, true)
         if string.sub(held, 1, colon - 1) + 0 > now then points = string.sub(held, colon + 1) + 0 end

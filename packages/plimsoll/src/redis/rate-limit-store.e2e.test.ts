@@ -5,6 +5,7 @@ import type { StoreFailure } from '../rate-limit/shared-counters.ts';
 import { sharedStoreSuite, storeSuite } from '../rate-limit/store-suite.ts';
 import type { IoRedisLike } from './client.ts';
 import { noRedis, startRedis, type PrivateRedis } from './fixtures/redis-server.ts';
+import { monthEnd } from './rate-limit-script.ts';
 import { redisRateLimitStore } from './rate-limit-store.ts';
 
 const given = process.env['REDIS_URL'];
@@ -106,6 +107,16 @@ describe('what is in Redis', () => {
     const tags = (await keysOf('*many*')).map((key) => /\{(.*?)\}/.exec(key)?.[1]);
     expect(tags).toEqual(['many', 'many']);
     expect(await keysOf('one:*')).toEqual([`${prefix}:one:a:hour:k`]);
+  });
+
+  test('a month ends when the calendar says, in leap years and at the turn of a year too', async () => {
+    const script = `${monthEnd} return string.format('%.0f', month_end(tonumber(ARGV[1])))`;
+    const since = Date.UTC(2025, 0, 1);
+    for (let month = 0; month < 12 * 30; month += 5) {
+      const [begins, ends] = [Date.UTC(2025, month, 1) - since, Date.UTC(2025, month + 1, 1) - since];
+      for (const now of [begins, ends - 1])
+        expect(await client.eval(script, { arguments: [String(now)] }), `month ${month}`).toBe(String(ends));
+    }
   });
 
   test('a server that has lost its scripts gets them again', async () => {

@@ -11,6 +11,7 @@ import { statementVerb } from './statement-text.ts';
 
 interface Points {
   readonly http: readonly HistogramPoint[];
+  readonly sent: readonly HistogramPoint[];
   readonly operation: readonly HistogramPoint[];
   readonly query: readonly HistogramPoint[];
   readonly wait: readonly HistogramPoint[];
@@ -38,6 +39,11 @@ export function durationMetrics(points: Points): readonly Metric[] {
   }));
   return [
     histogram('http.server.request.duration', 'Duration of HTTP requests.', points.http),
+    histogram(
+      'http.client.request.duration',
+      'Duration of attempts of HTTP requests to others.',
+      points.sent,
+    ),
     histogram('plimsoll.operation.duration', 'Duration of operations and subscriptions.', points.operation),
     histogram('db.client.operation.duration', 'Duration of statements, as the app saw it.', queries),
     histogram('db.client.connection.wait_time', 'Wait for a connection of a pool.', waits),

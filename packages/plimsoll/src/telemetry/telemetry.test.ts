@@ -157,7 +157,7 @@ describe('telemetry', () => {
 
   test('stop unsubscribes everything and leaves no timer, twice if need be', () => {
     const all = Object.values(channels);
-    expect(all).toHaveLength(10);
+    expect(all).toHaveLength(11);
     vi.useFakeTimers();
     stops.push(() => void vi.useRealTimers());
     const telemetry = createTelemetry({});

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import {
   breakers,
+  httpClientRequests,
   httpRequests,
   operations,
   poolWaits,
@@ -19,6 +20,13 @@ import type { SlowRequest, Span } from './span.ts';
 import { recordSpans, type SpanOptions } from './spans.ts';
 import { beginningOf } from './statement-text.ts';
 
+/** A request to another server: by the status, or by the error where no answer came. */
+export type ClientRequestKey = {
+  readonly 'http.request.method': string;
+  readonly 'server.address': string;
+  readonly 'url.template': string;
+} & ({ readonly 'http.response.status_code': number } | { readonly 'error.type': string });
+
 /** Everything measured, under OpenTelemetry's names where there is one. Durations since the start, in ms. */
 export interface TelemetrySnapshot {
   readonly 'http.server.request.duration': readonly (Percentiles & {
@@ -26,6 +34,7 @@ export interface TelemetrySnapshot {
     readonly 'http.route': string;
     readonly 'http.response.status_code': number;
   })[];
+  readonly 'http.client.request.duration': readonly (Percentiles & ClientRequestKey)[];
   readonly 'plimsoll.operation.duration': readonly (Percentiles & {
     readonly operation: string;
     readonly outcome: string;
@@ -79,6 +88,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
     'http.route': string;
     'http.response.status_code': number;
   }>(maxRoutes);
+  const sent = new KeyedDurations<ClientRequestKey>(maxRoutes);
   const operation = new KeyedDurations<{ operation: string; outcome: string }>(maxRoutes);
   const query = new KeyedDurations<{ 'db.query.text': string; server: string }>(maxQueries);
   const wait = new KeyedDurations<{ server: string }>(100);
@@ -108,6 +118,14 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         'http.response.status_code': status,
       }));
     }),
+    own(httpClientRequests, ({ method, address, template, status, errorType = '', durationMs }) => {
+      sent.record(`${address} ${template}`, `${method} ${status ?? errorType}`, durationMs, () => ({
+        'http.request.method': method,
+        'server.address': address,
+        'url.template': template,
+        ...(status === undefined ? { 'error.type': errorType } : { 'http.response.status_code': status }),
+      }));
+    }),
     own(operations, ({ operation: name, outcome, durationMs }) => {
       operation.record(name, outcome, durationMs, () => ({ operation: name, outcome }));
     }),
@@ -132,6 +150,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
     return [
       ...durationMetrics({
         http: http.points(),
+        sent: sent.points(),
         operation: operation.points(),
         query: query.points(),
         wait: wait.points(),
@@ -157,6 +176,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       const { user, system } = process.cpuUsage();
       return {
         'http.server.request.duration': http.snapshot(),
+        'http.client.request.duration': sent.snapshot(),
         'plimsoll.operation.duration': operation.snapshot(),
         'db.client.operation.duration': query.snapshot(),
         'db.client.connection.wait_time': wait.snapshot(),

@@ -1,0 +1,13 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { shedDefaults } from './options.ts';
+
+test('the page lists exactly the defaults there are', () => {
+  const page = readFileSync(new URL('../../../../docs/patterns/shed.md', import.meta.url), 'utf8');
+  const section = page.split('\n## ').find((part) => part.startsWith('Defaults')) ?? '';
+  const rows = [...section.matchAll(/^\| `(\w+)` \| ([^|]+?) \|/gm)].map(([, option, value]) => [
+    option,
+    value,
+  ]);
+  expect(rows).toEqual(Object.entries(shedDefaults).map(([option, value]) => [option, String(value)]));
+});

@@ -1,0 +1,114 @@
+import { performance } from 'node:perf_hooks';
+
+/** What the event loop says of a request that comes now. */
+export interface LoopPressure {
+  /** Chance, from 0 to 1, with which an interactive request should be refused. */
+  pressure(nowMs: number): number;
+}
+
+export interface LoopPressureOptions {
+  /** Requests that waited longer than this for the loop begin to be refused. */
+  readonly delayMs: number;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Milliseconds that the loop has spent waiting since it began. Default as Node tells. */
+  readonly idleMs?: () => number;
+}
+
+/** From so many times `delayMs` on, all are refused; in between, a growing share. */
+const allRefusedFactor = 4;
+/** What is known of the loop is that of about so long. */
+const memoryMs = 200;
+/** Busy for less than this share of the time, the loop is not behind; for more than the other, it is. */
+const easyShare = 0.7;
+const behindShare = 0.9;
+/** Share of the time that requests should leave. */
+const spareShare = 0.02;
+/** How much the refused share grows in a second without spare time, and falls in one with twice as much. */
+const stepPerSecond = 0.5;
+/** Never all for want of spare time: what is left out of nothing tells nothing. */
+const mostRefused = 0.95;
+/** Without a request for so long, the loop is no longer watched. */
+const unusedMs = 1_000;
+
+/**
+ * Two things make a request wait for the event loop. Within a turn: requests that came together are handled one after
+ * the other, so the age of the turn is what this one has waited. Before it: connections that the loop has had no time
+ * to accept wait in the kernel, where nothing sees them; but then requests leave the loop no time to spare.
+ *
+ * Costs a callback for each turn while there are requests, and nothing otherwise.
+ */
+export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
+  const { delayMs, now, idleMs = loopIdleMs } = options;
+  let watching = false;
+  let askedAtMs = 0;
+  // When the last turn ended, and how long the loop had been idle by then.
+  let endedAtMs = 0;
+  let idleAtEndMs = 0;
+  /** When this turn began, which is when the loop stopped waiting. Undefined until a request comes in it. */
+  let beganAtMs: number | undefined;
+  let busyShare = 0;
+  /** Length of turns, weighted by time: what a request that came at any moment has met. */
+  let usualMs = 0;
+  let spare = 1;
+  let excess = 0;
+
+  function watch(nowMs: number): void {
+    watching = true;
+    busyShare = 0;
+    usualMs = 0;
+    spare = 1;
+    excess = 0;
+    mark(nowMs);
+    // Unreferenced, it keeps neither the process alive nor the loop awake: it runs when a turn ends.
+    setImmediate(endTurn).unref();
+  }
+
+  function mark(nowMs: number): void {
+    endedAtMs = nowMs;
+    idleAtEndMs = idleMs();
+    beganAtMs = undefined;
+  }
+
+  function endTurn(): void {
+    const nowMs = now();
+    const idledMs = Math.max(0, idleMs() - idleAtEndMs);
+    const busyMs = Math.max(0, nowMs - endedAtMs - idledMs);
+    const idleWeight = idledMs / (idledMs + memoryMs);
+    const busyWeight = busyMs / (busyMs + memoryMs);
+    busyShare *= 1 - idleWeight;
+    busyShare += (1 - busyShare) * busyWeight;
+    usualMs *= 1 - idleWeight;
+    usualMs += (busyMs - usualMs) * busyWeight;
+    spare += (1 - spare) * idleWeight;
+    // A turn in which no request came had time for one, whatever else it did.
+    spare += ((beganAtMs === undefined ? 1 : 0) - spare) * busyWeight;
+    const lacking = Math.max(-1, (spareShare - spare) / spareShare);
+    excess += (stepPerSecond * lacking * Math.min(memoryMs, busyMs + idledMs)) / 1_000;
+    excess = Math.min(mostRefused, Math.max(0, excess));
+    mark(nowMs);
+    if (nowMs - askedAtMs > unusedMs) watching = false;
+    else setImmediate(endTurn).unref();
+  }
+
+  /** 0 unless the loop has hardly been idle of late, so that one long turn alone refuses nobody. */
+  function waitedMs(ageMs: number): number {
+    const busy = busyShare + (1 - busyShare) * (ageMs / (ageMs + memoryMs));
+    const behind = Math.max(0, Math.min(1, (busy - easyShare) / (behindShare - easyShare)));
+    return Math.max(ageMs, usualMs) * behind;
+  }
+
+  return {
+    pressure(nowMs) {
+      askedAtMs = nowMs;
+      if (!watching) watch(nowMs);
+      beganAtMs ??= endedAtMs + Math.max(0, idleMs() - idleAtEndMs);
+      const beyondMs = waitedMs(Math.max(0, nowMs - beganAtMs)) - delayMs;
+      return Math.max(excess, Math.min(1, beyondMs / (delayMs * (allRefusedFactor - 1))));
+    },
+  };
+}
+
+function loopIdleMs(): number {
+  return performance.nodeTiming.idleTime;
+}
