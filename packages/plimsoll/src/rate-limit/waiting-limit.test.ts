@@ -109,6 +109,20 @@ describe('the context ends a wait', () => {
   });
 });
 
+test('who leaves with a large call does not hold up the small one behind it', async () => {
+  const limit = toBank();
+  await limit.acquire(2);
+  const gone = new AbortController();
+  const left = runInContext(createContext({ signal: gone.signal }), () =>
+    limit.acquire(2).catch((error: { code: string }) => error.code),
+  );
+  const { log } = follow(limit, [1]);
+  await vi.advanceTimersByTimeAsync(120);
+  gone.abort();
+  await vi.advanceTimersByTimeAsync(0);
+  expect([await left, ...log]).toEqual(['PL_ABORTED', '0 at 120']);
+});
+
 test('nobody left to wait leaves no timer', async () => {
   const limit = toBank({ rules: [{ kind: 'quota', name: 'day', limit: 1, per: 'month' }], maxWaitMs: 100 });
   await limit.acquire();

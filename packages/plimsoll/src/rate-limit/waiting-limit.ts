@@ -171,10 +171,14 @@ class Waiting implements WaitingLimit {
   }
 
   #remove(link: Link<Waiter>): void {
+    const wasFirst = this.#waiters.first === link;
     this.#waiters.remove(link);
     this.#waiting -= 1;
     this.#asked -= link.item.cost;
-    if (this.#waiting === 0) this.#stopTimer?.();
+    if (!wasFirst) return;
+    // The next one may cost less, so that its turn comes sooner; or there is none to wait for.
+    this.#turnAtMs = 0;
+    this.#stopTimer?.();
   }
 
   /** One of these runs while anybody waits. It does not reject: a store that fails is answered for. */
