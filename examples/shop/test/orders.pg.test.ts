@@ -115,7 +115,7 @@ test('an order whose charge is declined gives its stock back', async () => {
 test('through a bank that fails half of the time every order is charged exactly once', async () => {
   await shop.setBank({ mode: 'flaky' });
   const placed = await Promise.all(Array.from({ length: 20 }, () => place(null)));
-  await untilIdle(shop.app);
+  await untilIdle(shop.app, { timeoutMs: 60_000 });
   await shop.setBank({ mode: 'ok' });
   const ledger = await shop.ledger();
   for (const { orderId, pence } of placed) {

@@ -26,6 +26,8 @@ export function createBankClient(bankUrl: string): BankClient {
   const policy = createPolicy({
     name: 'bank',
     timeout: { ms: 2_000 },
+    // Half of the answers are better than none, and an order that waits may ask every other second.
+    breaker: { failureRatio: 0.8, maxBreakMs: 2_000 },
     bulkhead: { max: 20, maxWaiting: 100, maxWaitMs: 500 },
   });
 
