@@ -41,7 +41,7 @@ test.each<[string, unknown, string]>([
   ['a wrong type', { id: '42' }, 'payload of orders.placed is not valid: id: '],
   ['a misspelt field', { ID: 42 }, 'payload of orders.placed is not valid: id: '],
   ['nothing', undefined, 'payload of orders.placed is not valid: '],
-  ['a number that JSON has not', { id: NaN }, 'payload of orders.placed is not valid: id: '],
+  ['a number that JSON has not', { id: NaN }, 'payload of orders.placed is not JSON: id is NaN'],
   ['what JSON cannot hold', { id: 42n }, 'payload of orders.placed is not JSON: '],
 ])('%s is refused at once', (_what, payload, message) => {
   const writing = (): unknown => newEvent(context, orders.placed, payload as { id: number });

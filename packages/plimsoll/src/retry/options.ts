@@ -57,22 +57,34 @@ export const retryDefaults = {
 export function retryProblems(given: RetryOptions): Problem[] {
   const problems: Problem[] = [];
   const { attempts, baseMs, maxMs, maxRetryAfterMs } = { ...retryDefaults, ...given };
-  function require(path: string, value: unknown, holds: boolean, allowed: string): void {
+  function demand(path: string, value: unknown, holds: boolean, allowed: string): void {
     if (!holds) problems.push({ path, message: `is ${String(value)}; give ${allowed}` });
   }
   const isTime = (ms: number): boolean => ms >= 0 && ms <= longestMs;
-  require('name', given.name, typeof given.name === 'string' &&
-    given.name !== '', 'a name for what is called');
-  require('attempts', attempts, Number.isSafeInteger(attempts) && attempts >= 1, 'a whole number from 1');
-  require('baseMs', baseMs, isTime(baseMs), `milliseconds from 0 to ${longestMs}`);
-  require('maxMs', maxMs, isTime(maxMs) &&
-    !(maxMs < baseMs), `milliseconds from baseMs, ${baseMs}, to ${longestMs}`);
-  require('maxRetryAfterMs', maxRetryAfterMs, isTime(maxRetryAfterMs), `milliseconds from 0 to ${longestMs}`);
+  demand(
+    'name',
+    given.name,
+    typeof given.name === 'string' && given.name !== '',
+    'a name for what is called',
+  );
+  demand('attempts', attempts, Number.isSafeInteger(attempts) && attempts >= 1, 'a whole number from 1');
+  demand('baseMs', baseMs, isTime(baseMs), `milliseconds from 0 to ${longestMs}`);
+  demand(
+    'maxMs',
+    maxMs,
+    isTime(maxMs) && !(maxMs < baseMs),
+    `milliseconds from baseMs, ${baseMs}, to ${longestMs}`,
+  );
+  demand('maxRetryAfterMs', maxRetryAfterMs, isTime(maxRetryAfterMs), `milliseconds from 0 to ${longestMs}`);
   if (given.hedge !== undefined) {
     const { delayMs } = given.hedge;
-    require('hedge.delayMs', delayMs, delayMs === undefined ||
-      isTime(delayMs), `milliseconds from 0 to ${longestMs}`);
-    require('attempts', attempts, attempts !== 1, 'at least 2 where calls are hedged: the second counts');
+    demand(
+      'hedge.delayMs',
+      delayMs,
+      delayMs === undefined || isTime(delayMs),
+      `milliseconds from 0 to ${longestMs}`,
+    );
+    demand('attempts', attempts, attempts !== 1, 'at least 2 where calls are hedged: the second counts');
   }
   return problems;
 }
