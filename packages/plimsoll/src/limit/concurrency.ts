@@ -290,7 +290,7 @@ export class Concurrency {
     }
     const known = this.#baseline;
     // No queue at all: a baseline that was measured too low had held the limit down.
-    const roomy = less > 0.1 && faster < roomShare * less;
+    const roomy = before === top && less > 0.1 && faster < roomShare * less;
     const confirmed =
       !roomy && known !== undefined && Math.abs(known.rttMs / level.rttMs - 1) < confirmingShare;
     const baseline = confirmed ? between(known, level, 0.5) : level;

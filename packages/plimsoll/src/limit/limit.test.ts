@@ -131,6 +131,36 @@ describe('the limit', () => {
     expect(limit.state()).toMatchObject({ limit: 4, reason: 'drops' });
   });
 
+  test('what is ignored takes no part in the round trips of the others', () => {
+    const { limit, clock } = limitOf();
+    for (let round = 0; round < 50; round += 1) {
+      const permits = Array.from({ length: 9 }, () => limit.tryAcquire());
+      clock.advance(100);
+      permits.forEach((permit, at) => (at % 3 === 0 ? permit?.succeed() : permit?.ignore()));
+    }
+    // Windows end with an answer, so a few of those that were ignored are still under way then.
+    expect(limit.state().recentRttMs).toBeLessThan(150);
+  });
+
+  test('goes back to where it was when the other side became faster during a trial', () => {
+    const { limit, clock } = limitOf();
+    const round = (rttMs: number): void => {
+      const permits = fill(limit);
+      // Enough are refused for the limit to be what holds them back.
+      for (let at = 0; at < 10; at += 1) limit.tryAcquire();
+      clock.advance(rttMs);
+      permits.forEach(succeed);
+    };
+    let before = limit.limit;
+    while (limit.state().reason !== 'trial') {
+      before = limit.limit;
+      round(500);
+    }
+    expect(limit.limit).toBeLessThan(before);
+    while (limit.limit < before) round(50);
+    expect(limit.state().reason).toBe('trial');
+  });
+
   test('what was measured is forgotten after ten seconds without a call', () => {
     const { limit, clock } = limitOf();
     use(limit, clock, 5, 100, succeed);

@@ -120,9 +120,10 @@ async function compare(
     } else {
       expect(result.retryAfterMs).toBeGreaterThan(0);
       // A millisecond before it is not allowed, and from then on it is, unless others take meanwhile.
-      const dueMs = clock.ms + result.retryAfterMs;
-      if (result.retryAfterMs > 1) expect(allows({ atMs: Math.ceil(dueMs) - 1, cost })).toBe(false);
-      expect(allows({ atMs: Math.ceil(dueMs - 1e-3), cost })).toBe(true);
+      // Doubles: 297 ms may be told as 297.00000000000006.
+      const dueMs = Math.ceil(clock.ms + result.retryAfterMs - 1e-3);
+      if (dueMs > clock.ms + 1) expect(allows({ atMs: dueMs - 1, cost })).toBe(false);
+      expect(allows({ atMs: dueMs, cost })).toBe(true);
     }
     // What is left can be taken at once, and one more cannot.
     for (const [index, state] of result.rules.entries()) {
@@ -135,13 +136,12 @@ async function compare(
   }
 }
 
-// Fails for some seeds: 19 points of a burst of 19, and 1 ms later another one. A defect that is not understood yet.
-test.skip('a rate allows exactly what the list of allowed times allows, at any rate, burst and cost', async () => {
+test('a rate allows exactly what the list of allowed times allows, at any rate, burst and cost', async () => {
   await fc.assert(
     fc.asyncProperty(aRate, fc.array(aStep, { maxLength: 60 }), (rule, steps) =>
       compare([rule], [true], steps),
     ),
-    { numRuns: 300, seed: 7 },
+    { numRuns: 300 },
   );
 });
 
@@ -150,7 +150,7 @@ test('a quota allows exactly its limit in each window of the calendar', async ()
     fc.asyncProperty(aQuota, fc.array(aStep, { maxLength: 60 }), (rule, steps) =>
       compare([rule], [true], steps),
     ),
-    { numRuns: 300, seed: 7 },
+    { numRuns: 300 },
   );
 });
 
@@ -163,6 +163,6 @@ test('rules together allow what each allows, and what one denies costs the other
       fc.array(aStep, { maxLength: 60 }),
       compare,
     ),
-    { numRuns: 300, seed: 7 },
+    { numRuns: 300 },
   );
 });

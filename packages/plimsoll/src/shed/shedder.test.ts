@@ -177,17 +177,18 @@ describe('clients', () => {
 
   test('under a busy loop, who sent most is refused most', () => {
     const { shedder, under } = shedderOf({ client });
-    for (let at = 0; at < 100; at += 1) {
-      const decision = shedder.admit(from(at % 10 === 0 ? 'modest' : 'greedy'));
-      if (decision.admitted) decision.ignore();
-    }
+    const seen = { greedy: { asked: 0, refused: 0 }, modest: { asked: 0, refused: 0 } };
     under(0.1);
-    const greedy = refusedShare(shedder, from('greedy'));
-    const { shedder: again, under: underAgain } = shedderOf({ client });
-    underAgain(0.1);
-    expect(refusedShare(again, from('stranger'))).toBeGreaterThan(0);
-    expect(greedy).toBeGreaterThan(0.6);
-    expect(shedder.admit(from('modest'))).toBeDefined();
+    for (let at = 0; at < 5_000; at += 1) {
+      const name = at % 10 === 0 ? 'modest' : 'greedy';
+      const decision = shedder.admit(from(name));
+      seen[name].asked += 1;
+      if (decision.admitted) decision.ignore();
+      else seen[name].refused += 1;
+    }
+    const shareOf = (name: 'greedy' | 'modest'): number => seen[name].refused / seen[name].asked;
+    expect(shareOf('greedy')).toBeGreaterThan(0.6);
+    expect(shareOf('modest')).toBeLessThan(0.5);
   });
 
   test('without a name all share what there is', () => {
@@ -215,6 +216,11 @@ describe('a refusal', () => {
       means.push(seconds.reduce((total, one) => total + one, 0) / seconds.length);
     }
     expect(means).toEqual(means.toSorted((a, b) => a - b));
+    under(1);
+    clock.advance(10_000);
+    const together = Array.from({ length: 50 }, () => shedder.admit(request()));
+    const seconds = together.map((decision) => (decision.admitted ? 0 : decision.retryAfterSeconds));
+    expect(new Set(seconds)).toEqual(new Set([2, 3]));
   });
 
   test('is made once and not for each request', () => {
