@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { Cancellation } from './cancellation.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { PlimsollError } from './errors.ts';
+import { Seen } from './seen.ts';
 import { childSpan, rootSpan, type SpanNode } from './trace.ts';
 
 /** Who asks. Part of the context on every hop. */
@@ -24,7 +25,7 @@ export interface ContextGiven {
   readonly signal?: AbortSignal | undefined;
   readonly cancellation?: Cancellation | undefined;
   readonly caller?: Caller | undefined;
-  readonly seen?: RequestContext['seen'] | undefined;
+  readonly seen?: Seen | undefined;
   readonly strong?: boolean | undefined;
   readonly path?: readonly string[] | undefined;
   /** Instead of a correlation id, which its root has. */
@@ -38,7 +39,7 @@ interface Origin {
   readonly causationId: string | undefined;
   readonly deadlineAtMs: number;
   readonly cancellation: Cancellation | undefined;
-  readonly seen: { token?: string };
+  readonly seen: Seen;
   readonly strong: boolean;
   readonly operation: string | undefined;
   readonly above: RequestContext | undefined;
@@ -64,8 +65,8 @@ export class RequestContext {
   readonly deadlineAtMs: number;
   /** Cancelled when the caller goes away; undefined when nothing tells. */
   readonly cancellation: Cancellation | undefined;
-  /** Slot of the causality token: what this client has seen. Shared by all hops of one request. */
-  readonly seen: { token?: string };
+  /** The causality token: what this client has seen. Shared by all hops of one request. */
+  readonly seen: Seen;
   /** Set under a command: its decisions must not rest on a replica that lags, so its queries read the primary. */
   readonly strong: boolean;
   /** What runs: the last of the path. */
@@ -142,7 +143,7 @@ export function createContext(given: ContextGiven = {}): RequestContext {
     causationId: given.causationId,
     deadlineAtMs: given.deadlineAtMs ?? Infinity,
     cancellation: given.cancellation ?? (signal === undefined ? undefined : Cancellation.of(signal)),
-    seen: given.seen ?? {},
+    seen: given.seen ?? new Seen(),
     strong: given.strong ?? false,
     operation: path.at(-1),
     above: undefined,

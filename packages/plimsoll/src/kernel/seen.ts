@@ -1,0 +1,180 @@
+/** A log position of PostgreSQL (LSN) as a number of bytes. */
+export type Lsn = bigint;
+
+/** What a client has seen of one database. */
+export interface Mark {
+  /**
+   * The history that the positions belong to, as `<timeline>.<id>`: positions of two histories say nothing of each
+   * other. `<timeline>` grows with each promotion.
+   */
+  readonly epoch: string;
+  /** Of the client's last commit; 0 before the first. */
+  readonly written: Lsn;
+  /** The highest position that its reads may have shown; 0 before the first. */
+  readonly read: Lsn;
+}
+
+/** A cache tag that the client's writes have invalidated, and the position of the last of them. */
+export interface TouchedTag {
+  readonly tag: string;
+  readonly written: Lsn;
+}
+
+/** Most tags of one database that are remembered each for itself. */
+export const maxTouchedTags = 32;
+
+/** What is kept of one database; changes with what the client does, and never goes back within an epoch. */
+interface Progress {
+  epoch: string;
+  written: Lsn;
+  read: Lsn;
+  /** Set by a commit whose outcome is not known, until the next position is noted. */
+  unknown: boolean;
+  /** Newest last. Emptied when there are too many. */
+  tags: Map<string, Lsn>;
+  /** Set when tags were dropped: any tag may then have been touched by any write. */
+  tagsDropped: boolean;
+}
+
+/**
+ * The causality token: what one client has seen of each database. All hops of a request share one, so what one of them
+ * writes the next one reads. It only grows: merging in any order, and more than once, gives the same.
+ *
+ * Marks of a later timeline replace those of an earlier one. Nothing is lost: whatever of the earlier history survived
+ * a promotion is below every position of the later one.
+ */
+export class Seen {
+  /** Made with the first mark: most requests end without one. */
+  #databases: Map<string, Progress> | undefined;
+
+  get databases(): Iterable<string> {
+    return this.#databases?.keys() ?? [];
+  }
+
+  /** Undefined when nothing of the database has been seen. */
+  mark(database: string): Mark | undefined {
+    return this.#databases?.get(database);
+  }
+
+  /** Whether a commit may have happened of which no position is known: only the primary is sure to show it. */
+  isUnknown(database: string): boolean {
+    return this.#databases?.get(database)?.unknown ?? false;
+  }
+
+  touchedTags(database: string): readonly TouchedTag[] {
+    const tags = this.#databases?.get(database)?.tags ?? [];
+    return [...tags].map(([tag, written]) => ({ tag, written }));
+  }
+
+  /** Whether more tags were touched than are remembered. */
+  hasDroppedTags(database: string): boolean {
+    return this.#databases?.get(database)?.tagsDropped ?? false;
+  }
+
+  /** The position that whatever carries one of these tags must not be older than; 0 when none was touched. */
+  tagFloor(database: string, tags: Iterable<string>): Lsn {
+    const progress = this.#databases?.get(database);
+    if (progress === undefined) return 0n;
+    if (progress.tagsDropped) return progress.written;
+    let floor = 0n;
+    for (const tag of tags) floor = later(floor, progress.tags.get(tag) ?? 0n);
+    return floor;
+  }
+
+  /** After a commit, and never before: until then another position may be the commit's. */
+  noteWritten(database: string, epoch: string, written: Lsn, tags: Iterable<string> = []): void {
+    this.merge(database, { epoch, written, read: 0n });
+    const progress = this.#databases?.get(database);
+    if (progress?.epoch !== epoch) return;
+    progress.unknown = false;
+    for (const tag of tags) touch(progress, tag, written);
+  }
+
+  /** After a read: a position taken before may be below what it showed. */
+  noteRead(database: string, epoch: string, read: Lsn): void {
+    this.merge(database, { epoch, written: 0n, read });
+  }
+
+  /** The outcome of a commit is not known. */
+  noteUnknown(database: string): void {
+    const progress = this.#databases?.get(database);
+    if (progress === undefined)
+      (this.#databases ??= new Map()).set(database, { ...fresh('0.'), unknown: true });
+    else progress.unknown = true;
+  }
+
+  /** Takes in what another one has seen, of one database. */
+  merge(
+    database: string,
+    { epoch, written, read }: Mark,
+    tags: Iterable<TouchedTag> = [],
+    tagsDropped = false,
+  ): void {
+    let progress = this.#databases?.get(database);
+    if (progress === undefined || comesAfter(epoch, progress.epoch)) {
+      progress = { ...fresh(epoch), unknown: progress?.unknown ?? false };
+      (this.#databases ??= new Map()).set(database, progress);
+    } else if (progress.epoch !== epoch) return;
+    progress.written = later(progress.written, written);
+    progress.read = later(progress.read, read);
+    if (tagsDropped) dropTags(progress);
+    for (const { tag, written: touchedAt } of tags) touch(progress, tag, touchedAt);
+  }
+
+  /** Takes in all that another one has seen. */
+  mergeAll(other: Seen): void {
+    for (const [database, progress] of other.#databases ?? []) {
+      this.merge(database, progress, other.touchedTags(database), progress.tagsDropped);
+      if (progress.unknown) this.noteUnknown(database);
+    }
+  }
+}
+
+const fresh = (epoch: string): Progress => ({
+  epoch,
+  written: 0n,
+  read: 0n,
+  unknown: false,
+  tags: new Map(),
+  tagsDropped: false,
+});
+
+function touch(progress: Progress, tag: string, written: Lsn): void {
+  if (progress.tagsDropped) return;
+  const known = progress.tags.get(tag);
+  progress.tags.delete(tag);
+  progress.tags.set(tag, known === undefined ? written : later(known, written));
+  if (progress.tags.size > maxTouchedTags) dropTags(progress);
+}
+
+function dropTags(progress: Progress): void {
+  progress.tagsDropped = true;
+  progress.tags.clear();
+}
+
+const later = (one: Lsn, other: Lsn): Lsn => (one > other ? one : other);
+
+/** Two histories of one timeline are told apart by their ids, in an order that is the same for everybody. */
+function comesAfter(epoch: string, other: string): boolean {
+  const [timeline, otherTimeline] = [timelineOf(epoch), timelineOf(other)];
+  return timeline === otherTimeline ? epoch > other : timeline > otherTimeline;
+}
+
+/** The part of an epoch before the dot. */
+export function timelineOf(epoch: string): number {
+  return Number.parseInt(epoch, 10);
+}
+
+/** As PostgreSQL prints it: `16/B374D848`. */
+export function formatLsn(lsn: Lsn): string {
+  return `${(lsn >> 32n).toString(16)}/${(lsn & 0xff_ff_ff_ffn).toString(16)}`.toUpperCase();
+}
+
+const printed = /^([0-9A-F]{1,8})\/([0-9A-F]{1,8})$/i;
+
+/** Undefined for what is not a log position. */
+export function parseLsn(text: string): Lsn | undefined {
+  const parts = printed.exec(text);
+  if (parts === null) return undefined;
+  return (BigInt(`0x${parts[1]}`) << 32n) | BigInt(`0x${parts[2]}`);
+}
