@@ -26,6 +26,7 @@ export {
   type QueryContext,
   type SubscriptionContext,
 } from './modules/module.ts';
+export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { type Owns } from './modules/ownership.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';

@@ -11,8 +11,10 @@ import { acceptJob, jobStatus } from '../jobs/receipt.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import { createModulePolicies, type ModulePolicies } from '../modules/module-policies.ts';
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
+import type { PolicyState } from '../policy/policy.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -50,6 +52,8 @@ export interface AppOptions {
 export interface AppTelemetry extends TelemetrySnapshot {
   readonly pools: ReturnType<Database['pools']>;
   readonly http: { readonly inFlight: number };
+  /** The guards of the calls into each module that was called, and of what the plan lists as outgoing. */
+  readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
   /** How often each statement ran within one execution of each operation. */
@@ -87,6 +91,7 @@ interface Running {
   database: Database;
   migrations: MigrationReport;
   runtime: Runtime;
+  policies: ModulePolicies;
   telemetry: Telemetry;
   statements: StatementCounter;
   relay: Loop;
@@ -116,15 +121,23 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       );
     }
     const scope = {};
+    const { outgoing = [] } = plan.policies ?? {};
     const otlp = otlpFromEnvironment(process.env, plan.name);
     const telemetry = createTelemetry(scope, {
       ...plan.telemetry,
       ...(otlp === undefined ? {} : { otlp }),
       gauges,
+      parts: outgoing.map((part) => part.scope),
     });
     const statements = countStatements(scope);
     const stopLogs =
-      options.logger === undefined ? (): void => undefined : logChannels(scope, options.logger);
+      options.logger === undefined
+        ? (): void => undefined
+        : logChannels(
+            scope,
+            options.logger,
+            outgoing.map((part) => part.scope),
+          );
     pieces = { telemetry, statements, stopLogs };
 
     const replicaUrls = options.replicaUrls ?? plan.database?.replicaUrls ?? [];
@@ -139,8 +152,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     pieces.migrations = await migrate(database, migrationsOf(plan));
     await assertOwnedTables(database, plan.modules);
 
+    const policies = createModulePolicies({ scope, ...plan.policies });
+    pieces.policies = policies;
     const runtime = createRuntime({
       registry,
+      policies,
       database: await guardedDatabase(plan, database),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
@@ -252,6 +268,12 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...need('telemetry').snapshot(lastMs),
       pools: need('database').pools(),
       http: { inFlight: pieces.gateway?.inFlight ?? 0 },
+      policies: {
+        modules: need('policies')
+          .all()
+          .map((policy) => policy.state()),
+        outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
+      },
       tasks: await taskCounts(),
       statementsPerOperation: need('statements').snapshot(),
     };

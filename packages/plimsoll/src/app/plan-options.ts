@@ -5,7 +5,15 @@ import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 import type { Module } from '../modules/module.ts';
+import type { ModulePolicy, ModulePolicyOverride } from '../modules/module-policies.ts';
 import type { SpanOptions } from '../telemetry/spans.ts';
+
+/** A policy or an HTTP client that modules were given, as far as an app looks at it. */
+export interface Outgoing {
+  readonly name: string;
+  readonly scope: object;
+  state(): { readonly name: string };
+}
 
 /** What must hold for an operation: 95 % of requests within `p95Ms`, and at most `errorRate` of them failing. */
 export interface Objective {
@@ -53,6 +61,21 @@ export interface PlanOptions {
     readonly embeddedReplicas?: number;
     /** Sizes and timeouts; `max` counts for writes and for reads each. */
     readonly pool?: PoolOptions;
+  };
+  /** What guards the calls to each part, so that one that fails stays one that fails. */
+  readonly policies?: {
+    /**
+     * Calls from one module into another: each module has a policy of its own. `false`: none. Default: queries are
+     * made again once, a breaker that counts what is unavailable or late, at most 200 calls at once.
+     */
+    readonly modules?: ModulePolicy | false;
+    /** Modules whose policy differs: `policyFor(payments, { bulkhead: { max: 20 } })`. */
+    readonly overrides?: readonly ModulePolicyOverride[];
+    /**
+     * The policies and HTTP clients that the modules were given for what they call outside. Listed here, their
+     * refusals, retries and breakers are told by the app's telemetry and log, and their state by `/-/telemetry`.
+     */
+    readonly outgoing?: readonly Outgoing[];
   };
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
   readonly boundaries?: {

@@ -4,6 +4,7 @@ import { isPlimsollError } from '../kernel/errors.ts';
 import { corsProblems } from '../gateway/hardening.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
+import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
 
@@ -92,6 +93,11 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
 
   const registry = registryOf(plan, problems);
   if (registry === undefined) return problems;
+
+  const { modules: common, overrides } = plan.policies ?? {};
+  const names = new Set(plan.modules.map((module) => module.name));
+  for (const { path, message } of modulePolicyProblems({ modules: common, overrides }, names))
+    problems.push({ path: `policies.${path}`, message });
 
   const known = (path: string, id: string, operation: unknown): void =>
     check(path, registry.operations.get(id) === operation, `no module of the plan implements ${id}`);

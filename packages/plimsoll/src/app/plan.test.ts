@@ -4,6 +4,7 @@ import { route } from '../gateway/route.ts';
 import { PlimsollError, type Problem } from '../kernel/errors.ts';
 import { command, contract, event, query } from '../modules/contract.ts';
 import { module } from '../modules/module.ts';
+import { policyFor } from '../modules/module-policies.ts';
 import type { PlanOptions } from './plan-options.ts';
 import { objective, plan } from './plan.ts';
 
@@ -93,6 +94,25 @@ test('a set of modules that does not fit together is reported whole', () => {
     'modules.b.uses',
   ]);
   expect(problemsOf({ ...sound, modules: [] })).toMatchObject([{ path: 'modules' }]);
+});
+
+test('policies that cannot be are reported with their place', () => {
+  const problems = problemsOf({
+    ...sound,
+    policies: {
+      modules: { bulkhead: { max: 0 } },
+      overrides: [
+        policyFor(a, { breaker: { failureRatio: 2 }, retry: { attempts: 0 } }),
+        policyFor(missing, {}),
+      ],
+    },
+  });
+  expect(problems.map(({ path }) => path)).toEqual([
+    'policies.modules.bulkhead.max',
+    'policies.overrides[0].retry.attempts',
+    'policies.overrides[0].breaker.failureRatio',
+    'policies.overrides[1]',
+  ]);
 });
 
 test('a contract with impossible names is refused', () => {

@@ -34,6 +34,8 @@ export interface HttpClientState {
 export interface HttpClient extends AsyncDisposable {
   readonly name: string;
   readonly origin: string;
+  /** Stands in its messages on the channels. */
+  readonly scope: object;
   /** What all of its requests go through. */
   readonly policy: Policy;
   /**
@@ -56,6 +58,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 class PooledClient implements HttpClient {
   readonly name: string;
   readonly origin: string;
+  readonly scope: object;
   readonly policy: Policy;
   readonly #headers: Readonly<Record<string, string>>;
   /** The host without its port. */
@@ -63,7 +66,6 @@ class PooledClient implements HttpClient {
   readonly #maxBodyBytes: number;
   readonly #maxConnections: number;
   readonly #clock: Clock;
-  readonly #scope: object;
   readonly #pool: Pool;
   #state: HttpClientState['state'] = 'open';
   #inFlight = 0;
@@ -75,11 +77,11 @@ class PooledClient implements HttpClient {
     const { name, policy, headers = {}, clock = systemClock } = options;
     const { connectTimeoutMs, maxBodyBytes } = { ...httpClientDefaults, ...options };
     this.name = name;
-    this.#scope = options.scope ?? this;
+    this.scope = options.scope ?? this;
     const { origin, hostname } = new URL(options.origin);
     this.origin = origin;
     this.#address = hostname;
-    this.policy = isPolicy(policy) ? policy : createPolicy({ ...policy, name, clock, scope: this.#scope });
+    this.policy = isPolicy(policy) ? policy : createPolicy({ ...policy, name, clock, scope: this.scope });
     this.#headers = headers;
     this.#maxBodyBytes = maxBodyBytes;
     this.#maxConnections = maxConnectionsOf(options);
@@ -203,7 +205,7 @@ class PooledClient implements HttpClient {
     const startedMs = this.#clock.monotonicMs();
     return (status, errorType) => {
       httpClientRequests.publish({
-        scope: this.#scope,
+        scope: this.scope,
         name: this.name,
         method,
         address: this.#address,

@@ -31,6 +31,7 @@ import { invoke, isFailure, memberName, validInput, validOutput } from './invoca
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
 import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
+import type { ModulePolicies } from './module-policies.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
 
@@ -43,6 +44,8 @@ export interface RuntimeOptions {
   readonly strictCalls?: boolean;
   /** Whether what goes from module to module goes through JSON, as it would between processes. Default true. */
   readonly jsonCalls?: boolean;
+  /** What guards the calls from one module into another. Default nothing. */
+  readonly policies?: ModulePolicies;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
 }
@@ -58,6 +61,9 @@ export interface Runtime {
 const defaultTimeoutMs = 10_000;
 const strongRead = { strong: true };
 const eventualRead = { strong: false };
+/** A query may be made again. A command not: whoever calls it alone knows whether its effect is once. */
+const isSafe = { safe: true };
+const isUnsafe = { safe: false };
 
 /** From where an operation is called, and what tells this call from the others made there. */
 interface Hop {
@@ -75,7 +81,7 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database } = options;
+  const { registry, database, policies } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
@@ -135,7 +141,13 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
-        return dispatch(operation, input, hop, operation.contract === module.name ? asIs : betweenModules);
+        if (operation.contract === module.name) return dispatch(operation, input, hop, asIs);
+        const policy = policies?.of(operation.contract);
+        if (policy === undefined) return dispatch(operation, input, hop, betweenModules);
+        return policy.run(
+          () => dispatch(operation, input, hop, betweenModules),
+          operation.kind === 'query' ? isSafe : isUnsafe,
+        );
       },
     };
   };

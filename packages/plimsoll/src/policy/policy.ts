@@ -28,6 +28,8 @@ export interface Policy extends Guard {
   readonly name: string;
   /** The circuit breaker, to trip and reset by hand; undefined when there is none. */
   readonly breaker: Breaker | undefined;
+  /** Stands in the messages of its guards on the channels. */
+  readonly scope: object;
   /**
    * Settles as the last attempt does. The deadline of the request holds over all of it; each attempt asks the breaker,
    * takes a permit of the bulkhead, and has its own time. Rejects with the first refusal that no retry overcame.
@@ -46,6 +48,7 @@ export function createPolicy(options: PolicyOptions): Policy {
 class GuardedCalls implements Policy {
   readonly name: string;
   readonly breaker: Breaker | undefined;
+  readonly scope: object;
   readonly #retry: Retry | undefined;
   readonly #bulkhead: Bulkhead | undefined;
   readonly #timeout: Timeout | undefined;
@@ -53,7 +56,8 @@ class GuardedCalls implements Policy {
 
   constructor(options: PolicyOptions) {
     const { name, retry, breaker, bulkhead, timeout, clock = systemClock, random } = options;
-    const shared = { name, scope: options.scope ?? this, clock, ...(random === undefined ? {} : { random }) };
+    this.scope = options.scope ?? this;
+    const shared = { name, scope: this.scope, clock, ...(random === undefined ? {} : { random }) };
     this.name = name;
     this.#clock = clock;
     this.#retry = retry === false ? undefined : createRetry({ ...retry, ...shared });

@@ -1,6 +1,7 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import { background, breakers, httpRequests, operations, tasks } from '../kernel/channels.ts';
 import { traceIdOf, type SpanNode } from '../kernel/trace.ts';
+import { isOf } from './own-messages.ts';
 
 export type { Logger } from 'pino';
 
@@ -60,10 +61,11 @@ function standardOutput(): DestinationStream {
  * refused requests and retries at `warn`, failures, parked tasks and background trouble at `error`. Returns
  * the function that stops it.
  */
-export function logChannels(scope: object, logger: Logger): () => void {
+export function logChannels(scope: object, logger: Logger, parts: readonly object[] = []): () => void {
+  const isOwn = isOf(scope, parts);
   const subscriptions = [
     httpRequests.subscribe((message) => {
-      if (message.scope !== scope) return;
+      if (!isOwn(message)) return;
       const { method, route, status, error } = message;
       const level = status >= 500 ? (status === 503 ? 'warn' : 'error') : 'info';
       logger[level](
@@ -79,7 +81,7 @@ export function logChannels(scope: object, logger: Logger): () => void {
       );
     }),
     operations.subscribe((message) => {
-      if (message.scope !== scope || !logger.isLevelEnabled('debug')) return;
+      if (!isOwn(message) || !logger.isLevelEnabled('debug')) return;
       const { operation, outcome, span } = message;
       const { correlationId } = span.root;
       logger.debug(
@@ -88,7 +90,7 @@ export function logChannels(scope: object, logger: Logger): () => void {
       );
     }),
     tasks.subscribe((message) => {
-      if (message.scope !== scope) return;
+      if (!isOwn(message)) return;
       const { name, kind, outcome, attempt, error } = message;
       const level = outcome === 'parked' ? 'error' : outcome === 'done' ? 'info' : 'warn';
       logger[level](
@@ -106,12 +108,12 @@ export function logChannels(scope: object, logger: Logger): () => void {
       );
     }),
     breakers.subscribe((message) => {
-      if (message.scope !== scope) return;
+      if (!isOwn(message)) return;
       const { name, from, to, reason } = message;
       logger[to === 'open' ? 'warn' : 'info']({ breaker: name, from, to, reason }, 'breaker');
     }),
     background.subscribe((message) => {
-      if (message.scope !== scope) return;
+      if (!isOwn(message)) return;
       logger.error({ what: message.what, err: message.error }, 'background');
     }),
   ];

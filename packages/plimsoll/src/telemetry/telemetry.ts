@@ -15,6 +15,7 @@ import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
 import { durationMetrics, guardMetrics, processMetrics, spanMetrics } from './measured.ts';
 import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
 import type { Metric } from './metrics.ts';
+import { isOf } from './own-messages.ts';
 import { exportOtlp, type OtlpOptions } from './otlp.ts';
 import type { SlowRequest, Span } from './span.ts';
 import { recordSpans, type SpanOptions } from './spans.ts';
@@ -63,6 +64,8 @@ export interface TelemetryOptions extends SpanOptions {
   readonly otlp?: OtlpOptions;
   /** Numbers of the app to be exported with those measured here. */
   readonly gauges?: () => readonly Metric[] | Promise<readonly Metric[]>;
+  /** Scopes of guards and clients that belong to the app too, such as those of what it calls outside. */
+  readonly parts?: readonly object[];
 }
 
 export interface Telemetry {
@@ -102,12 +105,13 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
   const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
 
+  const isOwn = isOf(scope, options.parts);
   const own = <Message extends { readonly scope: object }>(
     channel: MessageChannel<Message>,
     listener: (message: Message) => void,
   ): (() => void) =>
     channel.subscribe((message) => {
-      if (message.scope === scope) listener(message);
+      if (isOwn(message)) listener(message);
     });
 
   const subscriptions = [
