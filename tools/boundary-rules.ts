@@ -7,8 +7,10 @@ import type { Import, Manifest, Package } from './source-tree.ts';
 /** Folders of packages/plimsoll/src: a row imports the rows above it, never a neighbour. */
 const layers: readonly (readonly string[])[] = [
   ['kernel'],
-  ['database', 'breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'rate-limit', 'queue'],
+  ['breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'queue'],
   ['policy', 'shed'],
+  ['database'],
+  ['rate-limit'],
   ['durable'],
   ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],

@@ -5,6 +5,7 @@ import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
+import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { newJob } from '../jobs/job.ts';
 import { acceptJob, jobStatus } from '../jobs/receipt.ts';
@@ -16,6 +17,7 @@ import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
 import { createRelay } from '../outbox/relay.ts';
+import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
 import type { Metric } from '../telemetry/metrics.ts';
@@ -32,6 +34,7 @@ import { appGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
+import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
   /** Instead of the plan's `database.url`, which holds when this is undefined. DATABASE_URL is not read. */
@@ -51,7 +54,7 @@ export interface AppOptions {
 /** What `/-/telemetry` answers. */
 export interface AppTelemetry extends TelemetrySnapshot {
   readonly pools: ReturnType<Database['pools']>;
-  readonly http: { readonly inFlight: number };
+  readonly http: { readonly inFlight: number; readonly shed?: ShedderState };
   /** The guards of the calls into each module that was called, and of what the plan lists as outgoing. */
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
@@ -94,6 +97,7 @@ interface Running {
   policies: ModulePolicies;
   telemetry: Telemetry;
   statements: StatementCounter;
+  rateLimits: RateLimitDatabase;
   relay: Loop;
   worker: Loop;
   gateway: Gateway;
@@ -181,9 +185,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
 
     if (options.listen === false) return;
     const { sessions, ...http } = plan.http;
+    if (countsInDatabase(http)) pieces.rateLimits = openRateLimitDatabase(url, plan.name, scope);
     const gateway = createGateway({
       ...http,
       ...(sessions === undefined ? {} : { sessions: createSessionStore(database, sessions) }),
+      ...(pieces.rateLimits === undefined ? {} : { rateLimitDatabase: pieces.rateLimits.store }),
       openapi: { title: plan.name, ...http.openapi },
       scope,
       call: runtime.call,
@@ -213,12 +219,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, database, telemetry, statements, stopLogs } = pieces;
+    const { gateway, worker, relay, rateLimits, database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
+      () => rateLimits?.close(),
       () => database?.close(),
       () => telemetry?.stop(),
       () => statements?.stop(),
@@ -264,10 +271,12 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
+    const { gateway } = pieces;
+    const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
       pools: need('database').pools(),
-      http: { inFlight: pieces.gateway?.inFlight ?? 0 },
+      http: { inFlight: gateway?.inFlight ?? 0, ...(shed === undefined ? {} : { shed }) },
       policies: {
         modules: need('policies')
           .all()

@@ -3,6 +3,7 @@ import { jobMigrations } from '../durable/migrations.ts';
 import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { receiptMigrations } from '../jobs/migrations.ts';
+import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -14,6 +15,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     outboxMigrations,
     sessionMigrations,
     moduleMigrations,
+    rateLimitMigrations,
     ...plan.modules.flatMap((module) =>
       module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
     ),

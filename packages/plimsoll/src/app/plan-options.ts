@@ -44,6 +44,8 @@ export interface PlanOptions {
     | 'trustProxy'
     | 'authenticate'
     | 'openapi'
+    | 'shed'
+    | 'rateLimit'
   > & {
     readonly routes?: readonly Route[];
     /** Sessions in the database, for routes with `session`. Default none. */

@@ -2,9 +2,11 @@ import { isIP } from 'node:net';
 import type { Problem } from '../kernel/errors.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { corsProblems } from '../gateway/hardening.ts';
+import { routeLimitProblems } from '../gateway/route-limits.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
+import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
 
@@ -94,6 +96,11 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   const registry = registryOf(plan, problems);
   if (registry === undefined) return problems;
 
+  for (const { path, message } of routeLimitProblems({ ...http, routes: http.routes ?? [] }))
+    problems.push({ path: `http.${path}`, message });
+  if (http.shed !== undefined && http.shed !== false)
+    for (const { path, message } of shedProblems({ name: 'gateway', ...http.shed }))
+      problems.push({ path: `http.shed.${path}`, message });
   const { modules: common, overrides } = plan.policies ?? {};
   const names = new Set(plan.modules.map((module) => module.name));
   for (const { path, message } of modulePolicyProblems({ modules: common, overrides }, names))

@@ -24,9 +24,9 @@ const caller = contract('caller', {
 const unavailable = (): Error =>
   new PlimsollError('PL_DATABASE_UNAVAILABLE', 'the database of ill is away, for this test');
 // What the ill module does, and how often it was asked.
-let symptom: () => Promise<object>;
+let symptom: () => Promise<Record<string, never>>;
 let asked = 0;
-const illness = (): Promise<object> => {
+const illness = (): Promise<Record<string, never>> => {
   asked += 1;
   return symptom();
 };
@@ -126,7 +126,7 @@ describe('calls from one module into another', () => {
       modules: { bulkhead: { max: 100 } },
       overrides: [policyFor(ill, { bulkhead: { max: 1, maxWaiting: 0 }, retry: false })],
     });
-    const { promise, resolve } = Promise.withResolvers<object>();
+    const { promise, resolve } = Promise.withResolvers<Record<string, never>>();
     symptom = () => promise;
     const first = app.call(caller.seeIll, {});
     await expect.poll(() => asked).toBe(1);
@@ -153,12 +153,6 @@ test('what the plan lists as outgoing is in the telemetry of the app', async () 
     { name: 'bank', breaker: { state: 'open' } },
   ]);
   const metrics = await app.metrics();
-  console.log(
-    metrics
-      .split('\n')
-      .filter((l) => l.includes('plimsoll_'))
-      .join('\n'),
-  );
   expect(metrics).toContain('plimsoll_breaker_transitions_total{to="open",name="bank"} 1');
   expect(metrics).toContain('plimsoll_refusals_total{policy="breaker",name="bank"}');
 });

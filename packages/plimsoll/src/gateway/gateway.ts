@@ -12,12 +12,15 @@ import { rootSpan, type SpanNode } from '../kernel/trace.ts';
 import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
 import { validate } from '../kernel/validate.ts';
 import { runAsAttempt } from '../retry/header.ts';
+import { shedFastify } from '../shed/attach.ts';
+import { createShedder, type Shedder, type ShedderState } from '../shed/shedder.ts';
 import { authentication } from './authentication.ts';
 import { addCors, securityHeaders, serverLimits, watchAnswers, type AnswerWatch } from './hardening.ts';
 import { allowedMethods, type AllowedMethods } from './methods.ts';
 import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options.ts';
 import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } from './problem.ts';
+import { createRouteLimits } from './route-limits.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 import { sentBy, type Sent } from './sent.ts';
 
@@ -25,6 +28,8 @@ export interface Gateway extends Lifecycle {
   /** Where it listens; PL_LIFECYCLE before start. */
   readonly url: string;
   readonly inFlight: number;
+  /** What the shedder knows; undefined without one, and while the gateway does not listen. */
+  shed(): ShedderState | undefined;
 }
 
 /** What is known of a request before its route runs. */
@@ -51,9 +56,11 @@ export function createGateway(options: GatewayOptions): Gateway {
   const auth = authentication(options.authenticate, options.sessions);
   const authenticates = options.authenticate !== undefined || options.sessions !== undefined;
   const everyAnswer = securityHeaders(options.cors);
+  const rateLimits = createRouteLimits(options, scope);
   let server: FastifyInstance | undefined;
   // With the server.
   let answers: AnswerWatch | undefined;
+  let shedder: Shedder | undefined;
   let inFlight = 0;
   let draining = false;
   // Set while a drain waits for the last request; called by it.
@@ -153,6 +160,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     reply: FastifyReply,
   ): Promise<FastifyReply> {
     const { operation } = route;
+    await rateLimits.get(route)?.(request, reply);
     if (route.enqueue === true && operation.kind === 'command') return accept(operation, input, reply);
     const result = await options.call(operation, input);
     let output = result;
@@ -214,6 +222,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     // One more than is let through, so that one too many is seen: Node leaves out the rest in silence.
     app.server.maxHeadersCount = settings.maxHeaders + 1;
     app.decorateRequest(arrived, undefined);
+    if (options.shed !== false) {
+      shedder = createShedder({ ...options.shed, name: 'gateway', scope });
+      await app.register(shedFastify(shedder));
+    }
     if (options.cors !== undefined) await addCors(app, options.cors);
     if (authenticates) await app.register(cookie);
     // JSON is the only body that is read.
@@ -227,10 +239,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       }
     });
     app.setErrorHandler(refuse);
-    const { telemetry, metrics, openapi, jobStatus, routes } = options;
+    const { telemetry, metrics, openapi, jobStatus, routes, rateLimit } = options;
     const isDraining = (): boolean => draining;
     const own = addOwnRoutes(app, {
-      routes,
+      routes: rateLimit === undefined ? routes : routes.map((each) => ({ rateLimit, ...each })),
       draining: isDraining,
       ready: options.ready,
       telemetry,
@@ -308,6 +320,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       await closing;
       answers?.[Symbol.dispose]();
       answers = undefined;
+      shedder = undefined;
       server = undefined;
     },
   });
@@ -322,6 +335,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     get inFlight(): number {
       return inFlight;
     },
+    shed: () => shedder?.state(),
   });
 }
 

@@ -94,13 +94,13 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
     const { operation } = route;
     const success = String(successStatus(route));
     if (route.enqueue === true)
-      return { [success]: { $ref: '#/components/responses/Accepted' }, ...refusals(new Map(), operation) };
+      return { [success]: { $ref: '#/components/responses/Accepted' }, ...refusals(new Map(), route) };
     const output = operation.output as Schema | undefined;
     const content =
       output === undefined
         ? {}
         : { content: json(component(`${operation.id}.output`, () => jsonSchemaOf(output, 'output'))) };
-    return { [success]: { description: 'Done.', ...content }, ...refusals(declaredOf(route), operation) };
+    return { [success]: { description: 'Done.', ...content }, ...refusals(declaredOf(route), route) };
   }
 
   /** Declared errors of a route, as schemas of their problems, by status. */
@@ -125,11 +125,14 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
     return byStatus;
   }
 
-  function refusals(declared: Map<string, JsonSchema[]>, { kind }: AnyOperation): Record<string, JsonSchema> {
-    const codes: readonly ErrorCode[] =
-      kind === 'query'
-        ? ['PL_INPUT_INVALID', 'PL_OVERLOADED', 'PL_DEADLINE']
-        : ['PL_INPUT_INVALID', 'PL_BODY_TOO_LARGE', 'PL_UNSUPPORTED_MEDIA', 'PL_OVERLOADED', 'PL_DEADLINE'];
+  function refusals(declared: Map<string, JsonSchema[]>, route: Route): Record<string, JsonSchema> {
+    const codes: readonly ErrorCode[] = [
+      'PL_INPUT_INVALID',
+      ...(route.operation.kind === 'query' ? [] : (['PL_BODY_TOO_LARGE', 'PL_UNSUPPORTED_MEDIA'] as const)),
+      ...(route.rateLimit === undefined ? [] : (['PL_RATE_LIMITED'] as const)),
+      'PL_OVERLOADED',
+      'PL_DEADLINE',
+    ];
     const responses: Record<string, JsonSchema> = {};
     for (const [status, of] of declared) {
       const schema = of.length === 1 ? (of[0] ?? anyProblem) : { anyOf: of };

@@ -1,10 +1,17 @@
 import type { Problem } from '../kernel/errors.ts';
 import type { AnyCommand, AnyOperation } from '../modules/contract.ts';
+import type { RateLimitStore } from '../rate-limit/store.ts';
+import { shedProblems, type ShedOptions } from '../shed/options.ts';
 import type { Authenticate } from './authentication.ts';
 import { corsProblems, type CorsOptions } from './hardening.ts';
 import type { ExposedOpenApi, OwnRoutes } from './own-routes.ts';
+import { countsInDatabase, routeLimitProblems } from './route-limits.ts';
+import type { RouteRateLimit } from './route-rate-limit.ts';
 import { routeProblems, type Route } from './route.ts';
 import type { SessionStore } from './session-store.ts';
+
+/** What of the shedder the gateway leaves open. */
+export type GatewayShed = Omit<ShedOptions, 'name' | 'scope' | 'clock' | 'random' | 'loop'>;
 
 export interface GatewayOptions {
   readonly scope: object;
@@ -26,6 +33,15 @@ export interface GatewayOptions {
   readonly requestTimeoutMs?: number;
   /** Requests under way at once; more are refused with 503 and Retry-After. Default 512. */
   readonly maxInFlight?: number;
+  /**
+   * Refuses with 503 what cannot be served in time, before anything is done for it. Default on, with the defaults of
+   * `plimsoll/shed`.
+   */
+  readonly shed?: GatewayShed | false;
+  /** For each route that has no limit of its own; they share it. Default none. */
+  readonly rateLimit?: RouteRateLimit;
+  /** Where limits with the store `database` count. */
+  readonly rateLimitDatabase?: RateLimitStore;
   /** How long a draining gateway waits for requests under way. Default 10_000. */
   readonly drainMs?: number;
   /** How long after `requestTimeoutMs` a client may take to read its answer before it is cut. Default 10_000. */
@@ -73,5 +89,19 @@ export function gatewayProblems(options: GatewayOptions): readonly Problem[] {
       ...(route.session !== undefined && options.sessions === undefined ? [lacks('sessions')] : []),
     ];
   });
-  return [...cors, ...routes];
+  const inDatabase =
+    options.rateLimitDatabase === undefined && countsInDatabase(options)
+      ? [{ path: 'rateLimitDatabase', message: 'is missing; a rate limit counts in the database' }]
+      : [];
+  const shed =
+    options.shed === undefined || options.shed === false
+      ? []
+      : shedProblems({ name: 'gateway', ...options.shed });
+  return [
+    ...cors,
+    ...routes,
+    ...routeLimitProblems(options),
+    ...inDatabase,
+    ...shed.map(({ path, message }) => ({ path: `shed.${path}`, message })),
+  ];
 }

@@ -1,5 +1,6 @@
 import type { Problem } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';
+import type { RouteRateLimit } from './route-rate-limit.ts';
 
 export interface RouteOptions {
   /** Status of success. Default 200, or 204 for a command without output. */
@@ -13,6 +14,8 @@ export interface RouteOptions {
    * `end`: a success logs out. Default: the session stays as it is.
    */
   readonly session?: 'begin' | 'end';
+  /** Default that of the gateway, if it has one. */
+  readonly rateLimit?: RouteRateLimit;
 }
 
 /** An operation under a path. A query is GET, a command is POST: the method follows from what it is. */
