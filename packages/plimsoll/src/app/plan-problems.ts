@@ -8,6 +8,8 @@ import { sessionProblems } from '../gateway/session-store.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
+import { breakerProblems } from '../breaker/options.ts';
+import { poolBreakerDefaults } from '../database/pool-guard.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
 
 /** Every problem of a plan, with its path; empty when it is sound. */
@@ -66,9 +68,13 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   number('telemetry.slowMs', plan.telemetry?.slowMs, 0, 3_600_000, false);
   number('telemetry.poolWaitMs', plan.telemetry?.poolWaitMs, 0, 3_600_000, false);
   number('database.embeddedReplicas', database.embeddedReplicas, 0, 8, true);
-  for (const [name, value] of Object.entries(database.pool ?? {})) {
-    number(`database.pool.${name}`, value, 1, name === 'max' ? 1_000 : 3_600_000, true);
+  const { breaker, ...sizes } = database.pool ?? {};
+  for (const [name, value] of Object.entries(sizes)) {
+    number(`database.pool.${name}`, value, 1, name.startsWith('max') ? 1_000 : 3_600_000, true);
   }
+  if (breaker !== undefined && breaker !== false)
+    for (const { path, message } of breakerProblems({ name: 'database', ...poolBreakerDefaults, ...breaker }))
+      problems.push({ path: `database.pool.breaker.${path}`, message });
   const urls = [
     ...(database.url === undefined ? [] : [{ path: 'database.url', url: database.url }]),
     ...(database.replicaUrls ?? []).map((url, index) => ({ path: `database.replicaUrls[${index}]`, url })),

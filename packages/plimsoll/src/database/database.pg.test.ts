@@ -487,11 +487,11 @@ describe('the pool', () => {
         order.push(turn);
       }),
     );
-    expect(patient.pools()['primary']).toEqual({ inUse: 1, open: 1, waiting: 5, max: 1 });
+    expect(patient.pools()['primary']).toMatchObject({ inUse: 1, open: 1, waiting: 5, max: 1 });
     await held.release();
     await Promise.all(waiting);
     expect(order).toEqual([0, 1, 2, 3, 4]);
-    expect(patient.pools()['primary']).toEqual({ inUse: 0, open: 1, waiting: 0, max: 1 });
+    expect(patient.pools()['primary']).toMatchObject({ inUse: 0, open: 1, waiting: 0, max: 1 });
   });
 
   test('the deadline of the request ends its wait for a connection, and none is lost by that', async () => {
@@ -504,7 +504,9 @@ describe('the pool', () => {
     );
     for (const query of hurried) await expect(query).rejects.toMatchObject({ code: 'PL_DEADLINE' });
     await held.release();
-    await expect.poll(() => database.pools()['primary']).toEqual({ inUse: 0, open: 1, waiting: 0, max: 1 });
+    await expect
+      .poll(() => database.pools()['primary'])
+      .toMatchObject({ inUse: 0, open: 1, waiting: 0, max: 1 });
     expect(await pidOf(database)).toBe(held.pid);
   });
 

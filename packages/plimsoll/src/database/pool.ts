@@ -5,6 +5,13 @@ import { assertAlive, currentContext, endOf, type RequestContext } from '../kern
 import { contextWatch } from '../kernel/context-watch.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { translateFailure } from './failures.ts';
+import {
+  connectionsPerModule,
+  createPoolGuard,
+  type PoolBreaker,
+  type PoolGuard,
+  type PoolGuardState,
+} from './pool-guard.ts';
 import { parsers } from './parsers.ts';
 
 export interface PoolOptions {
@@ -18,9 +25,13 @@ export interface PoolOptions {
   readonly idleInTransactionTimeoutMs?: number;
   /** Idle connections are closed after this. Default 30000. */
   readonly idleTimeoutMs?: number;
+  /** Connections that one module of an app may hold, so that one whose statements hang leaves some to the others. Default three quarters of `max` from four on. */
+  readonly maxPerModule?: number;
+  /** Refuses at once, with PL_BREAKER_OPEN, while the server gives no connections. `false`: none. */
+  readonly breaker?: PoolBreaker | false;
 }
 
-export const poolDefaults: Required<PoolOptions> = {
+export const poolDefaults: Required<Omit<PoolOptions, 'maxPerModule' | 'breaker'>> = {
   max: 10,
   acquireTimeoutMs: 5_000,
   statementTimeoutMs: 15_000,
@@ -33,6 +44,8 @@ export interface PoolState {
   readonly open: number;
   readonly waiting: number;
   readonly max: number;
+  /** What guards it; undefined for a pool that is not ours. */
+  readonly guard?: PoolGuardState;
 }
 
 export interface Pool {
@@ -82,8 +95,19 @@ export function createPool(options: CreatePoolOptions): Pool {
   pool.on('error', (error) => background.publish({ scope, what: `idle connection to ${server}`, error }));
   // A checked-out client reports to its own listener, which pg removes and adds around the checkout.
   pool.on('connect', (client) => client.on('error', () => undefined));
+  const { max, maxPerModule = connectionsPerModule(max), acquireTimeoutMs, breaker = {} } = settings;
+  const { clock = systemClock } = options;
+  const guard = createPoolGuard({
+    server,
+    max,
+    maxPerModule,
+    acquireTimeoutMs,
+    breaker,
+    scope,
+    clock,
+  });
   return {
-    ...pooled(pool, { server, scope, max: settings.max, remedy: 'raise pool.max', clock: options.clock }),
+    ...pooled(pool, { server, scope, max, remedy: 'raise pool.max', guard, clock }),
     close: () => pool.end(),
   };
 }
@@ -97,16 +121,18 @@ export function pooled(
     readonly max: number;
     /** What to do when there are too few connections. */
     readonly remedy: string;
+    readonly guard?: PoolGuard;
     readonly clock?: Clock | undefined;
   },
 ): Omit<Pool, 'close'> {
-  const { server, scope, max, remedy, clock = systemClock } = options;
+  const { server, scope, max, remedy, guard, clock = systemClock } = options;
 
   const state = (): PoolState => ({
     inUse: pool.totalCount - pool.idleCount,
     open: pool.totalCount,
     waiting: pool.waitingCount,
     max,
+    ...(guard === undefined ? {} : { guard: guard.state() }),
   });
 
   async function acquire(): Promise<pg.PoolClient> {
@@ -114,13 +140,22 @@ export function pooled(
     if (context !== undefined) assertAlive(context, `connection to ${server}`, clock);
     const startedMs = clock.monotonicMs();
     let failure: unknown;
-    // An idle connection is there at the next turn.
-    const waits = context !== undefined && (pool.idleCount === 0 || pool.waitingCount > 0);
+    const connect = async (): Promise<pg.PoolClient> => {
+      // An idle connection is there at the next turn.
+      const waits = context !== undefined && (pool.idleCount === 0 || pool.waitingCount > 0);
+      try {
+        return await (waits ? connectWithin(context) : pool.connect());
+      } catch (error) {
+        throw describe(error, clock.monotonicMs() - startedMs);
+      }
+    };
     try {
-      return await (waits ? connectWithin(context) : pool.connect());
+      if (guard === undefined) return await connect();
+      const { client, release } = await guard.acquire(context?.operation, connect);
+      return release === undefined ? client : givenBack(client, release);
     } catch (error) {
-      failure = describe(error, clock.monotonicMs() - startedMs);
-      throw failure;
+      failure = error;
+      throw error;
     } finally {
       if (poolWaits.hasSubscribers) {
         poolWaits.publish({
@@ -178,4 +213,14 @@ export function pooled(
   }
 
   return { server, acquire, state };
+}
+
+/** `pg` sets `release` anew with each checkout. */
+function givenBack(client: pg.PoolClient, release: () => void): pg.PoolClient {
+  const own = client.release.bind(client);
+  client.release = (error) => {
+    own(error);
+    release();
+  };
+  return client;
 }
