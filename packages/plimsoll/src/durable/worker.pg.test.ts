@@ -191,10 +191,11 @@ describe('workers', () => {
 
   test('a stopping worker ends what it runs within its time, and gives back the rest without counting the attempt', async () => {
     const hang = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
     const worker = await startWorker(
       async (claimed) => {
         await hang.promise;
-        await effectOnce(claimed);
+        await effectOnce(claimed).finally(ended.resolve);
       },
       { drainMs: 50 },
     );
@@ -204,8 +205,26 @@ describe('workers', () => {
     expect(await rows()).toMatchObject([{ state: 'ready', attempt: 0, worker: null }]);
     hang.resolve();
     // The hanging handler finds its task gone and rolls back.
-    await expect.poll(async () => (await effects()).length, { timeout: 2_000 }).toBe(0);
+    await ended.promise;
+    expect(await effects()).toEqual([]);
     expect(await database.query(sql`select 1 from plimsoll.worker`)).toEqual([]);
+  });
+
+  test('tasks of one name that hang leave slots to the others', async () => {
+    const hang = Promise.withResolvers<void>();
+    const handlers = new Map<string, TaskHandler>([
+      ['work', effectOnce],
+      ['hang', (claimed) => hang.promise.then(() => effectOnce(claimed))],
+    ]);
+    await database.execute(insertTasks(Array.from({ length: 20 }, () => task({ name: 'hang' }))));
+    await startWorker(effectOnce, { handlers, concurrency: 8 });
+    const running = sql`select count(*)::int as count from plimsoll.task where state = 'running'`;
+    await expect.poll(() => database.one(running)).toEqual({ count: 6 });
+    await database.execute(insertTasks(Array.from({ length: 20 }, () => task())));
+    await expect.poll(async () => (await effects()).length, { timeout: 10_000 }).toBe(20);
+    expect(await database.one(running)).toEqual({ count: 6 });
+    hang.resolve();
+    await expect.poll(async () => (await rows()).length, { timeout: 10_000 }).toBe(0);
   });
 
   test('a failure is written down once the database is back', async () => {

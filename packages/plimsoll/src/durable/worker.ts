@@ -4,6 +4,7 @@ import { systemClock, type Clock } from '../kernel/clock.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
 import { askedMs, backoffMs, type BackoffOptions } from './backoff.ts';
+import { claimable } from './claim-share.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, type Presence } from './presence.ts';
 import { claimDue, releaseFailed, releaseUnfinished, type ClaimedTask } from './task.ts';
@@ -19,7 +20,7 @@ export interface WorkerOptions {
   readonly database: Database;
   /** By task name; only these are claimed. */
   readonly handlers: ReadonlyMap<string, TaskHandler>;
-  /** Tasks under way at once. Default 8. */
+  /** Tasks under way at once; from 4 on, those of one name leave a quarter to others. Default 8. */
   readonly concurrency?: number;
   /** How often to look when nobody wakes the worker. Default 250. */
   readonly pollMs?: number;
@@ -47,6 +48,7 @@ export function createWorker(options: WorkerOptions): Loop {
   const names = [...handlers.keys()];
   const tellUnclaimed = watchUnclaimed(database, names, clock);
   const running = new Set<Promise<void>>();
+  const runningOf = new Map<string, number>();
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
   let presence: Presence | undefined;
   let lastReclaimMs = -Infinity;
@@ -71,14 +73,25 @@ export function createWorker(options: WorkerOptions): Loop {
     const free = settings.concurrency - running.size;
     // A task that ends wakes the loop.
     if (free <= 0) return false;
-    const claimed = await database.query<ClaimedTask>(claimDue(worker, names, free));
+    const open = claimable(names, runningOf, free, settings.concurrency);
+    if (open.names.length === 0) return false;
+    const claimed = await database.query<ClaimedTask>(claimDue(worker, open.names, open.limit));
     for (const task of claimed) start(task);
-    return false;
+    // More may be due than the share of one name lets through at once.
+    return claimed.length === open.limit && open.limit < free;
+  }
+
+  function count(name: string, change: 1 | -1): void {
+    const now = (runningOf.get(name) ?? 0) + change;
+    if (now === 0) runningOf.delete(name);
+    else runningOf.set(name, now);
   }
 
   function start(task: ClaimedTask): void {
+    count(task.name, 1);
     const run = settle(task).finally(() => {
       running.delete(run);
+      count(task.name, -1);
       loop.wake();
     });
     running.add(run);

@@ -1,0 +1,34 @@
+/** Below this many slots there is nothing to share out. */
+const leastShared = 4;
+/** A name may have so many times what is left free: alone three quarters of all, two greedy ones three eighths each. */
+const factor = 3;
+
+/** What a worker may claim now. */
+export interface Claim {
+  readonly names: readonly string[];
+  /** Even if all of them were of one name, its share would hold. */
+  readonly limit: number;
+}
+
+/**
+ * Shares the slots of a worker out among the names of tasks, so that tasks of one name that hang leave room for the
+ * others (dynamic thresholds: Choudhury and Hahne, 1998). A name with nothing under way may always have one.
+ * `running` is how many of each name are under way; `free` slots are not taken, and at least one is.
+ */
+export function claimable(
+  names: readonly string[],
+  running: ReadonlyMap<string, number>,
+  free: number,
+  concurrency: number,
+): Claim {
+  if (concurrency < leastShared) return { names, limit: free };
+  let limit = free;
+  const open = names.filter((name) => {
+    const own = running.get(name) ?? 0;
+    // The most, n, for which own + n is at most factor x (free - n).
+    const more = Math.max(own === 0 ? 1 : 0, Math.floor((factor * free - own) / (factor + 1)));
+    if (more > 0) limit = Math.min(limit, more);
+    return more > 0;
+  });
+  return { names: open, limit };
+}
