@@ -7,6 +7,7 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { migrationsOf, sql } from 'plimsoll';
 import { createDatabase, migrate, type Database } from 'plimsoll/database';
 import { shopModules } from './modules.ts';
+import { nowhere } from './outside.ts';
 import { importRetail } from './retail/import.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
@@ -44,10 +45,7 @@ beforeAll(async () => {
     BANK_URL: `http://127.0.0.1:${(bank.ready as { listening: number }).listening}`,
     SMTP_URL: `smtp://127.0.0.1:${(mail.ready as { smtp: number }).smtp}`,
   };
-  await migrate(
-    database,
-    migrationsOf({ modules: shopModules({ bankUrl: '', smtpUrl: 'smtp://127.0.0.1:1' }) }),
-  );
+  await migrate(database, migrationsOf({ modules: shopModules(nowhere) }));
   await importRetail(database);
 });
 afterAll(async () => {

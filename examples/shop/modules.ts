@@ -7,12 +7,10 @@ import { ordersModule } from './modules/orders/module.ts';
 import { paymentsModule } from './modules/payments/module.ts';
 import { reviewsModule } from './modules/reviews/module.ts';
 import { shippingModule } from './modules/shipping/module.ts';
+import type { Outside } from './outside.ts';
 
-/** All modules of the shop; the two that talk to the outside are told where it is. */
-export const shopModules = (outside: {
-  readonly bankUrl: string;
-  readonly smtpUrl: string;
-}): readonly Module[] => [
+/** All modules of the shop; the two that talk to the outside are given what they talk to. */
+export const shopModules = (outside: Outside): readonly Module[] => [
   catalogModule,
   inventoryModule,
   reviewsModule,

@@ -4,11 +4,13 @@ import { faultyOrdersModule } from './faulty/orders-module.ts';
 import { shopModules } from './modules.ts';
 import { orders } from './modules/orders/contract.ts';
 import { reviews } from './modules/reviews/contract.ts';
+import { connectOutside } from './outside.ts';
 import { routes } from './routes.ts';
 
 const { BANK_URL, SMTP_URL, PORT } = readShopEnvironment(process.env);
 
-const modules = shopModules({ bankUrl: BANK_URL, smtpUrl: SMTP_URL });
+const outside = connectOutside({ bankUrl: BANK_URL, smtpUrl: SMTP_URL });
+const modules = shopModules(outside);
 
 /** The shop in one process, on one primary and one replica. */
 export default plan({
@@ -24,6 +26,7 @@ export default plan({
   },
   // Twice the cores of a small machine: more connections only make the servers switch between them.
   database: { embeddedReplicas: 1, pool: { max: 4 } },
+  policies: { outgoing: [outside.bank, outside.mailer.policy] },
   // A sale day, assumed: the week in `data` has an order a minute at its busiest, and each comes with ten reads.
   expectedPeak: { requestsPerSecond: 200 },
   objectives: {

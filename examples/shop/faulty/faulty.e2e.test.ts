@@ -11,6 +11,7 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { migrationsOf, sql } from 'plimsoll';
 import { createDatabase, migrate, type Database } from 'plimsoll/database';
 import { shopModules } from '../modules.ts';
+import { nowhere } from '../outside.ts';
 import { importRetail } from '../retail/import.ts';
 import { createShopScenario } from '../traffic/scenario.ts';
 import { makeFaulty, weeksOfHistory } from './history.ts';
@@ -52,7 +53,7 @@ async function examined(
   cleanup.defer(() => server.drop());
   {
     await using database = createDatabase({ url: server.url, pool: { max: 2 } });
-    const modules = shopModules({ bankUrl: '', smtpUrl: 'smtp://127.0.0.1:1' });
+    const modules = shopModules(nowhere);
     await migrate(database, migrationsOf({ modules }));
     await importRetail(database);
     await prepare(database);

@@ -3,6 +3,7 @@ import { sql } from 'plimsoll';
 import { createDatabase, migrate, type Database } from 'plimsoll/database';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { shopModules } from '../modules.ts';
+import { nowhere } from '../outside.ts';
 import { importRetail } from './import.ts';
 
 let owned: TestDatabase;
@@ -11,7 +12,7 @@ let database: Database;
 beforeEach(async () => {
   owned = await createTestDatabase({ primaryUrl: inject('cluster').primaryUrl });
   database = createDatabase({ url: owned.url });
-  const modules = shopModules({ bankUrl: 'http://127.0.0.1:1', smtpUrl: 'smtp://127.0.0.1:1' });
+  const modules = shopModules(nowhere);
   await migrate(
     database,
     modules.flatMap(({ name, migrations }) =>

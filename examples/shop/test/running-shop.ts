@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Entry } from '../bank/ledger.ts';
 import { shopModules } from '../modules.ts';
 import { catalog } from '../modules/catalog/contract.ts';
+import { connectOutside } from '../outside.ts';
 import { importRetail } from '../retail/import.ts';
 import { routes } from '../routes.ts';
 
@@ -52,10 +53,13 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
   );
   const bankUrl = `http://127.0.0.1:${(bank.ready as { listening: number }).listening}`;
   const mailPorts = mail.ready as { smtp: number; http: number };
+  const outside = connectOutside({ bankUrl, smtpUrl: `smtp://127.0.0.1:${mailPorts.smtp}` });
+  starting.defer(() => outside.bank.close());
   const app = createApp(
     plan({
       name: 'shop-under-test',
-      modules: shopModules({ bankUrl, smtpUrl: `smtp://127.0.0.1:${mailPorts.smtp}` }),
+      modules: shopModules(outside),
+      policies: { outgoing: [outside.bank, outside.mailer.policy] },
       http: {
         port: 0,
         routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),

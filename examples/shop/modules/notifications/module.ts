@@ -1,22 +1,21 @@
 import { module, sql, type Module } from 'plimsoll';
 import { orders } from '../orders/contract.ts';
 import { notifications } from './contract.ts';
-import { createMailer } from './mailer.ts';
+import type { Mailer } from './mailer.ts';
 
 /** Mails are jobs, so a mail server that is slow or down delays mails and nothing else. */
-export function notificationsModule(options: { readonly smtpUrl: string }): Module {
-  const mailer = createMailer(options.smtpUrl);
+export function notificationsModule({ mailer }: { readonly mailer: Mailer }): Module {
   return module(notifications, {
     owns: { schema: 'notifications', migrations: new URL('./migrations/', import.meta.url) },
     uses: [orders],
     commands: {
-      async send({ orderId, customerId, about, text }, { tx, signal }) {
+      async send({ orderId, customerId, about, text }, { tx }) {
         const messageId = `<order-${orderId}.${about}@shop.example>`;
         // The shop keeps no addresses; a guest has none but the order's.
         const mailbox = customerId === null ? `guest-${orderId}` : `customer-${customerId}`;
         const subject = `Your order ${orderId} is ${about}`;
         // Before the transaction, so that no connection is held while the mail server answers.
-        await mailer.send({ to: `${mailbox}@mail.example`, subject, text, messageId, signal });
+        await mailer.send({ to: `${mailbox}@mail.example`, subject, text, messageId });
         await tx.execute(sql`
           insert into notifications.sent (message_id) values (${messageId}) on conflict do nothing`);
       },

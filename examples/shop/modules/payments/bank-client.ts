@@ -1,4 +1,4 @@
-import { createPolicy } from 'plimsoll/policy';
+import { createHttpClient, type HttpClient } from 'plimsoll/http-client';
 import { z } from 'zod';
 
 const accepted = z.object({ id: z.string() });
@@ -22,36 +22,28 @@ export interface BankClient {
 }
 
 /** A bank that is slow, down or ill must not become a shop that is: it holds so many calls, and so long, and no more. */
-export function createBankClient(bankUrl: string): BankClient {
-  const policy = createPolicy({
+export const connectToBank = (origin: string): HttpClient =>
+  createHttpClient({
     name: 'bank',
-    timeout: { ms: 2_000 },
-    // Half of the answers are better than none, and an order that waits may ask every other second.
-    breaker: { failureRatio: 0.8, maxBreakMs: 2_000 },
-    bulkhead: { max: 20, maxWaiting: 100, maxWaitMs: 500 },
+    origin,
+    policy: {
+      timeout: { ms: 2_000 },
+      // Half of the answers are better than none, and an order that waits may ask every other second.
+      breaker: { failureRatio: 0.8, maxBreakMs: 2_000 },
+      bulkhead: { max: 20, maxWaiting: 100, maxWaitMs: 500 },
+    },
   });
 
-  async function post({ path, key, pence }: BankRequest, signal: AbortSignal): Promise<BankAnswer> {
-    const response = await fetch(new URL(path, bankUrl), {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'idempotency-key': key },
-      body: JSON.stringify({ pence }),
-      signal,
-    });
-    const body = await response.text();
-    if (response.status === 201) return { accepted: true, bankId: accepted.parse(JSON.parse(body)).id };
-    if (response.status === 402) return { accepted: false, reason: refused.parse(JSON.parse(body)).reason };
-    const { status } = response;
-    const message = `the bank answered ${path} ${key} with ${status}: ${body.slice(0, 200)}`;
-    throw Object.assign(new Error(message), { status });
-  }
-
+export function createBankClient(bank: HttpClient): BankClient {
   return {
-    ask: (request) =>
-      policy.run(
-        (attempt) => post(request, AbortSignal.any([request.signal, attempt.signal])),
-        // The bank knows the key: asked twice, it charges once.
-        { safe: true },
-      ),
+    async ask({ path, key, pence, signal }) {
+      // Safe to make again, because the bank knows the key: asked twice, it charges once.
+      const answer = await bank.request('POST', path, { json: { pence }, idempotencyKey: key, signal });
+      if (answer.status === 201) return { accepted: true, bankId: accepted.parse(answer.json()).id };
+      if (answer.status === 402) return { accepted: false, reason: refused.parse(answer.json()).reason };
+      throw new Error(
+        `the bank answered ${path} ${key} with ${answer.status}: ${answer.text().slice(0, 200)}`,
+      );
+    },
   };
 }

@@ -1,4 +1,5 @@
 import { module, sql, type Module } from 'plimsoll';
+import type { HttpClient } from 'plimsoll/http-client';
 import { createBankClient } from './bank-client.ts';
 import { payments } from './contract.ts';
 
@@ -6,8 +7,8 @@ import { payments } from './contract.ts';
  * The bank is asked before the transaction begins, so that no connection is held while it answers. A crash
  * between its answer and the commit is harmless: the caller's next try asks with the same key.
  */
-export function paymentsModule(options: { readonly bankUrl: string }): Module {
-  const bank = createBankClient(options.bankUrl);
+export function paymentsModule(outside: { readonly bank: HttpClient }): Module {
+  const bank = createBankClient(outside.bank);
   return module(payments, {
     owns: { schema: 'payments', migrations: new URL('./migrations/', import.meta.url) },
     commands: {
