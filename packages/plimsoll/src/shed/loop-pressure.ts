@@ -24,17 +24,20 @@ const easyShare = 0.7;
 const behindShare = 0.9;
 /** Share of the time that requests should leave. */
 const spareShare = 0.02;
-/** How much the refused share grows in a second without spare time, and falls in one with twice as much. */
-const stepPerSecond = 0.5;
-/** Never all for want of spare time: what is left out of nothing tells nothing. */
-const mostRefused = 0.95;
+/** Once they have left none for so many times `delayMs`, some are refused. */
+const crowdedFactor = 10;
+/** After so much longer, only one in e of those is admitted that were before. */
+const fallMs = 80;
+/** Never nothing for want of spare time: what is left out of nothing tells nothing. */
+const leastAdmitted = 0.05;
 /** Without a request for so long, the loop is no longer watched. */
 const unusedMs = 1_000;
 
 /**
  * Two things make a request wait for the event loop. Within a turn: requests that came together are handled one after
  * the other, so the age of the turn is what this one has waited. Before it: connections that the loop has had no time
- * to accept wait in the kernel, where nothing sees them; but then requests leave the loop no time to spare.
+ * to accept wait in the kernel, where nothing sees them. But whoever waits there has come since the loop was last idle,
+ * so the time for which requests have left nothing to spare is the longest that anybody can have waited.
  *
  * Costs a callback for each turn while there are requests, and nothing otherwise.
  */
@@ -50,15 +53,16 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
   let busyShare = 0;
   /** Length of turns, weighted by time: what a request that came at any moment has met. */
   let usualMs = 0;
-  let spare = 1;
-  let excess = 0;
+  /** For how long requests have left no time to spare; what they leave counts against it by what they should leave. */
+  let crowdedMs = 0;
+  const bearableMs = crowdedFactor * delayMs;
+  const mostCrowdedMs = bearableMs - fallMs * Math.log(leastAdmitted);
 
   function watch(nowMs: number): void {
     watching = true;
     busyShare = 0;
     usualMs = 0;
-    spare = 1;
-    excess = 0;
+    crowdedMs = 0;
     mark(nowMs);
     // Unreferenced, it keeps neither the process alive nor the loop awake: it runs when a turn ends.
     setImmediate(endTurn).unref();
@@ -80,12 +84,9 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
     busyShare += (1 - busyShare) * busyWeight;
     usualMs *= 1 - idleWeight;
     usualMs += (busyMs - usualMs) * busyWeight;
-    spare += (1 - spare) * idleWeight;
-    // A turn in which no request came had time for one, whatever else it did.
-    spare += ((beganAtMs === undefined ? 1 : 0) - spare) * busyWeight;
-    const lacking = Math.max(-1, (spareShare - spare) / spareShare);
-    excess += (stepPerSecond * lacking * Math.min(memoryMs, busyMs + idledMs)) / 1_000;
-    excess = Math.min(mostRefused, Math.max(0, excess));
+    // A turn in which no request came had time for one. Of a very long one nobody knows what was waiting.
+    crowdedMs += beganAtMs === undefined ? -busyMs : Math.min(memoryMs, busyMs);
+    crowdedMs = Math.min(mostCrowdedMs, Math.max(0, crowdedMs - idledMs / spareShare));
     mark(nowMs);
     if (nowMs - askedAtMs > unusedMs) watching = false;
     else setImmediate(endTurn).unref();
@@ -104,7 +105,8 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
       if (!watching) watch(nowMs);
       beganAtMs ??= endedAtMs + Math.max(0, idleMs() - idleAtEndMs);
       const beyondMs = waitedMs(Math.max(0, nowMs - beganAtMs)) - delayMs;
-      return Math.max(excess, Math.min(1, beyondMs / (delayMs * (allRefusedFactor - 1))));
+      const admitted = Math.exp(Math.min(0, bearableMs - crowdedMs) / fallMs);
+      return Math.max(1 - admitted, Math.min(1, beyondMs / (delayMs * (allRefusedFactor - 1))));
     },
   };
 }
