@@ -62,6 +62,8 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
       policies: { outgoing: [outside.bank, outside.mailer.policy] },
       http: {
         port: 0,
+        // Its clients work on the same event loop, which is then behind with their work.
+        shed: false,
         routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),
       },
       worker: { concurrency: 8, pollMs: 50, backoff: { baseMs: 20, maxMs: 200 } },

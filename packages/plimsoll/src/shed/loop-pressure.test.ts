@@ -74,6 +74,16 @@ describe('the pressure of the event loop', () => {
     expect(await run(10, 2)).toBe(0);
   });
 
+  test('a loop that is busy with the connections it has is not behind, however little time it has to spare', async () => {
+    const { loop, nowMs, work, endTurn } = loopOf();
+    for (let turn = 0; turn < 1_000; turn += 1) {
+      // One after the other on the same connection, each when the one before was answered.
+      expect(loop.pressure(nowMs(), turn === 0)).toBe(0);
+      work(5);
+      await endTurn();
+    }
+  });
+
   test('a loop that is busy with something else between requests is not behind', async () => {
     const { loop, nowMs, work, endTurn } = loopOf();
     for (let turn = 0; turn < 1_000; turn += 1) {

@@ -2,8 +2,11 @@ import { performance } from 'node:perf_hooks';
 
 /** What the event loop says of a request that comes now. */
 export interface LoopPressure {
-  /** Chance, from 0 to 1, with which an interactive request should be refused. */
-  pressure(nowMs: number): number;
+  /**
+   * Chance, from 0 to 1, with which an interactive request should be refused. `isFirst` is whether it is the first of
+   * its connection. Default true.
+   */
+  pressure(nowMs: number, isFirst?: boolean): number;
 }
 
 export interface LoopPressureOptions {
@@ -22,10 +25,14 @@ const memoryMs = 200;
 /** Busy for less than this share of the time, the loop is not behind; for more than the other, it is. */
 const easyShare = 0.7;
 const behindShare = 0.9;
+/** So many requests of a turn make no line: refusing the last of them would help nobody. */
+const shortLine = 3;
 /** Share of the time that requests should leave. */
 const spareShare = 0.02;
 /** Once they have left none for so many times `delayMs`, some are refused. */
 const crowdedFactor = 10;
+/** A longer turn counts as one of so long: nobody knows when in it others came. */
+const longestCrowdedMs = 50;
 /** After so much longer, only one in e of those is admitted that were before. */
 const fallMs = 80;
 /** Never nothing for want of spare time: what is left out of nothing tells nothing. */
@@ -37,7 +44,8 @@ const unusedMs = 1_000;
  * Two things make a request wait for the event loop. Within a turn: requests that came together are handled one after
  * the other, so the age of the turn is what this one has waited. Before it: connections that the loop has had no time
  * to accept wait in the kernel, where nothing sees them. But whoever waits there has come since the loop was last idle,
- * so the time for which requests have left nothing to spare is the longest that anybody can have waited.
+ * or since a turn brought no new connection; so the time for which they have left nothing to spare is the longest that
+ * anybody can have waited. Busy with connections that it has, a loop leaves nobody waiting for longer than a turn.
  *
  * Costs a callback for each turn while there are requests, and nothing otherwise.
  */
@@ -53,7 +61,11 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
   let busyShare = 0;
   /** Length of turns, weighted by time: what a request that came at any moment has met. */
   let usualMs = 0;
-  /** For how long requests have left no time to spare; what they leave counts against it by what they should leave. */
+  /** Requests that came in this turn. */
+  let asked = 0;
+  /** Whether a new connection came in this turn. */
+  let isCrowded = false;
+  /** For how long they have left no time to spare; what they leave counts against it by what they should leave. */
   let crowdedMs = 0;
   const bearableMs = crowdedFactor * delayMs;
   const mostCrowdedMs = bearableMs - fallMs * Math.log(leastAdmitted);
@@ -72,6 +84,8 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
     endedAtMs = nowMs;
     idleAtEndMs = idleMs();
     beganAtMs = undefined;
+    isCrowded = false;
+    asked = 0;
   }
 
   function endTurn(): void {
@@ -84,8 +98,8 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
     busyShare += (1 - busyShare) * busyWeight;
     usualMs *= 1 - idleWeight;
     usualMs += (busyMs - usualMs) * busyWeight;
-    // A turn in which no request came had time for one. Of a very long one nobody knows what was waiting.
-    crowdedMs += beganAtMs === undefined ? -busyMs : Math.min(memoryMs, busyMs);
+    // A turn in which no connection came had time for one.
+    crowdedMs += isCrowded ? Math.min(longestCrowdedMs, busyMs) : -busyMs;
     crowdedMs = Math.min(mostCrowdedMs, Math.max(0, crowdedMs - idledMs / spareShare));
     mark(nowMs);
     if (nowMs - askedAtMs > unusedMs) watching = false;
@@ -94,15 +108,18 @@ export function createLoopPressure(options: LoopPressureOptions): LoopPressure {
 
   /** 0 unless the loop has hardly been idle of late, so that one long turn alone refuses nobody. */
   function waitedMs(ageMs: number): number {
+    if (asked <= shortLine) return 0;
     const busy = busyShare + (1 - busyShare) * (ageMs / (ageMs + memoryMs));
     const behind = Math.max(0, Math.min(1, (busy - easyShare) / (behindShare - easyShare)));
     return Math.max(ageMs, usualMs) * behind;
   }
 
   return {
-    pressure(nowMs) {
+    pressure(nowMs, isFirst = true) {
       askedAtMs = nowMs;
       if (!watching) watch(nowMs);
+      if (isFirst) isCrowded = true;
+      asked += 1;
       beganAtMs ??= endedAtMs + Math.max(0, idleMs() - idleAtEndMs);
       const beyondMs = waitedMs(Math.max(0, nowMs - beganAtMs)) - delayMs;
       const admitted = Math.exp(Math.min(0, bearableMs - crowdedMs) / fallMs);

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { refusals } from '../kernel/channels.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import { createLimit, type Limit, type LimitState, type Permit } from '../limit/limit.ts';
@@ -98,7 +99,7 @@ class TwoSignalShedder implements Shedder {
     const rank = priority === undefined ? 'interactive' : priority(request);
     const key = client === undefined ? undefined : client(request);
     const place = key === undefined ? undefined : this.#clients.place(key);
-    if (this.#isBehind(nowMs, rank, place)) return this.#refuse('event loop');
+    if (this.#isBehind(nowMs, rank, place, isFirstOf(request.socket))) return this.#refuse('event loop');
     const limit = this.#limitOf(routeClass === undefined ? 'all' : routeClass(request));
     const share = limitShares[rank];
     const permit = limit.tryAcquire(
@@ -127,8 +128,8 @@ class TwoSignalShedder implements Shedder {
   }
 
   /** By chance, so that a little more pressure refuses a few more, and not all at once. */
-  #isBehind(nowMs: number, rank: Priority, place: number | undefined): boolean {
-    const chance = felt[rank](this.#loop.pressure(nowMs));
+  #isBehind(nowMs: number, rank: Priority, place: number | undefined, isFirst: boolean): boolean {
+    const chance = felt[rank](this.#loop.pressure(nowMs, isFirst));
     if (chance <= 0) return false;
     const { random } = this.#settings;
     if (place === undefined) return random() < chance;
@@ -180,6 +181,17 @@ class TwoSignalShedder implements Shedder {
     const asked = this.#asked + this.#askedBefore;
     return asked === 0 ? 0 : (this.#denied + this.#deniedBefore) / asked;
   }
+}
+
+const used = Symbol('plimsoll.shed.used');
+
+/** Whether no request of this connection was seen before. */
+function isFirstOf(socket: (Socket & { [used]?: true }) | undefined): boolean {
+  // A request that was not read from one.
+  if (socket === undefined) return true;
+  if (socket[used] === true) return false;
+  socket[used] = true;
+  return true;
 }
 
 class Admitted implements Admission {
