@@ -81,6 +81,7 @@ async function search(
       measuredMs,
       requests: schedule.requests,
       maxInFlight: Math.min(loadDefaults.maxInFlight, inFlightForRate),
+      mayStopEarly: true,
       longestDrainMs: loadDefaults.longestDrainMs,
       sample: sampler.sample,
       signal,

@@ -83,5 +83,7 @@ export function createFlight(options: FlightOptions): Flight {
 function endingOf(answer: Answer, accepts: readonly number[] | undefined): Ending {
   if (answer.kind === 'connection') return answer;
   if (answer.status < 400 || accepts?.includes(answer.status) === true) return { kind: 'ok' };
-  return { kind: 'status', detail: String(answer.status) };
+  // Whoever refuses for now says for how long.
+  const mute = answer.status === 503 && !answer.saysWhen;
+  return { kind: 'status', detail: mute ? '503 without Retry-After' : String(answer.status) };
 }

@@ -3,7 +3,8 @@ import type { Dispatcher } from 'undici';
 import type { PlannedRequest } from './scenario.ts';
 
 export type Answer =
-  | { readonly kind: 'response'; readonly status: number }
+  /** `saysWhen`: it has `Retry-After`. */
+  | { readonly kind: 'response'; readonly status: number; readonly saysWhen: boolean }
   /** No complete response: refused, reset, closed half way. `detail` is the error code. */
   | { readonly kind: 'connection'; readonly detail: string };
 
@@ -60,6 +61,7 @@ export function createClient(
     send(request, onAnswer): Exchange {
       let controller: Dispatcher.DispatchController | undefined;
       let status = 0;
+      let saysWhen = false;
       let cancelled = false;
       const end = (answer: Answer): void => {
         finished();
@@ -72,13 +74,14 @@ export function createClient(
             controller = given;
             if (cancelled) given.abort(new Error('cancelled before it was sent'));
           },
-          onResponseStart(_controller, statusCode): void {
+          onResponseStart(_controller, statusCode, headers): void {
             status = statusCode;
+            saysWhen = headers['retry-after'] !== undefined;
           },
           // Without a consumer that pauses, the body is read to its end and dropped.
           onResponseData(): void {},
           onResponseEnd(): void {
-            end({ kind: 'response', status });
+            end({ kind: 'response', status, saysWhen });
           },
           onResponseError(_controller, error): void {
             end({ kind: 'connection', detail: errorCode(error) });

@@ -27,6 +27,8 @@
  * tells of the finished steps.
  */
 export { findHeadroom } from './find-headroom.ts';
+export { holdRate } from './hold-rate.ts';
+export type { HeldRate, HoldRateOptions } from './hold-rate.ts';
 export { LoadError } from './load-error.ts';
 export type { LoadErrorCode } from './load-error.ts';
 export { resourceThresholds } from './moved-first.ts';

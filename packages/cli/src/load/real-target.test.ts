@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { describe, expect, it, vi } from 'vitest';
 import { findHeadroom } from './find-headroom.ts';
+import { holdRate } from './hold-rate.ts';
 import { createClient } from './http-client.ts';
 import { clientTimeoutMs } from './objectives.ts';
 import type { Objectives } from './objectives.ts';
@@ -92,6 +93,7 @@ async function step(
       objectives: given,
       ...plan,
       requests,
+      mayStopEarly: true,
       maxInFlight: 5_000,
       longestDrainMs: 5_000,
       sample: () => Promise.resolve(undefined),
@@ -180,7 +182,7 @@ describe.concurrent('a step against a real target', () => {
 
   it('refuses beyond the bound in flight, and counts what it refused', async () => {
     await using target = await listen(() => {});
-    const report = await step(target, 200, 1_000, { maxInFlight: 50, longestDrainMs: 0 });
+    const report = await step(target, 200, 1_000, { mayStopEarly: true, maxInFlight: 50, longestDrainMs: 0 });
     expectAllAccounted(report);
     expect(report.sent).toBe(50);
     expect(report.overall.errorKinds).toEqual({ timeout: 50, refused: report.planned - 50 });
@@ -325,6 +327,35 @@ describe('findHeadroom against a real target', () => {
     const before = AbortSignal.abort();
     expect(await findHeadroom(optionsFor(target, { signal: before }))).toMatchObject({ outcome: 'aborted' });
     expect(target.requests).toBe(0);
+  });
+
+  it('holds a rate past what the target can do, and tells good answers from late ones and refusals', async () => {
+    let asked = 0;
+    const late: NodeJS.Timeout[] = [];
+    await using target = await listen((response) => {
+      asked += 1;
+      if (asked % 4 === 0) return void late.push(setTimeout(() => response.end('late'), 400));
+      if (asked % 4 === 1) response.setHeader('retry-after', '1');
+      if (asked % 4 <= 1 || asked % 8 === 2) response.statusCode = 503;
+      response.end('{}');
+    });
+    const { overall, goodRps, offeredRps, recovered } = await holdRate({
+      target: target.origin,
+      scenario,
+      objectives,
+      rateRps: 400,
+      measuredMs: 1_000,
+      seed: 1,
+    });
+    expect(recovered).toBe(true);
+    const { '503': told = 0, '503 without Retry-After': mute = 0 } = Object.fromEntries(
+      Object.entries(overall.errorKinds).map(([kind, count]) => [kind.replace('status ', ''), count]),
+    );
+    expect(told / overall.count).toBeCloseTo(0.25, 1);
+    expect(mute / overall.count).toBeCloseTo(0.125, 1);
+    expect(overall.late / overall.count).toBeCloseTo(0.25, 1);
+    expect(goodRps).toBe(overall.count - told - mute - overall.late);
+    expect(offeredRps).toBe(overall.count);
   });
 
   it('says what is wrong before any load', async () => {

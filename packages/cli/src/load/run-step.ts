@@ -20,6 +20,8 @@ export interface StepInput {
   readonly measuredMs: number;
   readonly requests: readonly ScheduledRequest[];
   readonly maxInFlight: number;
+  /** Whether a step in which too much is late or failed ends before its time. */
+  readonly mayStopEarly: boolean;
   /** After the last request of the step. */
   readonly longestDrainMs: number;
   readonly sample: () => Promise<ResourceSample | undefined>;
@@ -104,7 +106,7 @@ export async function runStep(input: StepInput): Promise<StepMeasurement> {
     input.onWatch({ draining, p95Ms, inFlight: flight.size });
     if (draining) return;
     inFlightSizes.push(flight.size);
-    if (nowMs - startMs < leadInMs + verdictLimits.earliestStopMs) return;
+    if (!input.mayStopEarly || nowMs - startMs < leadInMs + verdictLimits.earliestStopMs) return;
     const overdue = flight.countOlderThan((operation) => objectiveOf(objectives, operation).p95Ms);
     stoppedEarly = stopEarly(
       { rateRps: input.rateRps, count, bad, overdue, inFlight: inFlightSizes },
