@@ -1,11 +1,7 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { describe, expect, it, vi } from 'vitest';
 import { findHeadroom } from './find-headroom.ts';
-import { holdRate } from './hold-rate.ts';
+import { listen, type Handler, type Target } from './fixtures/target.ts';
 import { createClient } from './http-client.ts';
 import { clientTimeoutMs } from './objectives.ts';
 import type { Objectives } from './objectives.ts';
@@ -17,46 +13,6 @@ import { runStep } from './run-step.ts';
 import type { StepInput } from './run-step.ts';
 import { scheduleStep } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
-
-type Handler = (response: ServerResponse, request: IncomingMessage) => void;
-
-interface Target extends AsyncDisposable {
-  readonly origin: string;
-  readonly requests: number;
-  readonly connections: number;
-}
-
-async function listen(handler: Handler): Promise<Target> {
-  let requests = 0;
-  const sockets = new Set<unknown>();
-  const server = createServer((request, response) => {
-    requests += 1;
-    request.resume();
-    request.once('end', () => handler(response, request));
-  });
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has an AddressInfo
-  const { port } = server.address() as AddressInfo;
-  return {
-    origin: `http://127.0.0.1:${port}`,
-    get requests() {
-      return requests;
-    },
-    get connections() {
-      return sockets.size;
-    },
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}
 
 const ok: Handler = (response) => void response.end('{"ok":true}');
 
@@ -327,35 +283,6 @@ describe('findHeadroom against a real target', () => {
     const before = AbortSignal.abort();
     expect(await findHeadroom(optionsFor(target, { signal: before }))).toMatchObject({ outcome: 'aborted' });
     expect(target.requests).toBe(0);
-  });
-
-  it('holds a rate past what the target can do, and tells good answers from late ones and refusals', async () => {
-    let asked = 0;
-    const late: NodeJS.Timeout[] = [];
-    await using target = await listen((response) => {
-      asked += 1;
-      if (asked % 4 === 0) return void late.push(setTimeout(() => response.end('late'), 400));
-      if (asked % 4 === 1) response.setHeader('retry-after', '1');
-      if (asked % 4 <= 1 || asked % 8 === 2) response.statusCode = 503;
-      response.end('{}');
-    });
-    const { overall, goodRps, offeredRps, recovered } = await holdRate({
-      target: target.origin,
-      scenario,
-      objectives,
-      rateRps: 400,
-      measuredMs: 1_000,
-      seed: 1,
-    });
-    expect(recovered).toBe(true);
-    const { '503': told = 0, '503 without Retry-After': mute = 0 } = Object.fromEntries(
-      Object.entries(overall.errorKinds).map(([kind, count]) => [kind.replace('status ', ''), count]),
-    );
-    expect(told / overall.count).toBeCloseTo(0.25, 1);
-    expect(mute / overall.count).toBeCloseTo(0.125, 1);
-    expect(overall.late / overall.count).toBeCloseTo(0.25, 1);
-    expect(goodRps).toBe(overall.count - told - mute - overall.late);
-    expect(offeredRps).toBe(overall.count);
   });
 
   it('says what is wrong before any load', async () => {
