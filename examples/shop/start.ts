@@ -20,6 +20,7 @@ import { demonstrateFixes, watchMs } from './faulty/demonstrate.ts';
 import { makeFaulty } from './faulty/history.ts';
 import type { Handlers } from './faulty/prove-fixes.ts';
 import { importRetail, type ImportReport } from './retail/import.ts';
+import { startOutside } from './start-outside.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
 const help = `npm start: the shop on real data, loaded until its objectives break
@@ -72,29 +73,12 @@ async function main(options: Options): Promise<void> {
 
   await using servers = new AsyncDisposableStack();
   const { url, replicaUrls, caughtUp } = await openDatabase(servers, dataDir, options.fresh);
-  const bank = servers.use(
-    await startChild({
-      name: 'the bank',
-      file: join(import.meta.dirname, 'bank/server.ts'),
-      env: { BANK_PORT: '0' },
-      logFile: join(directory, 'bank.log'),
-    }),
-  );
-  const mail = servers.use(
-    await startChild({
-      name: 'the mail server',
-      file: join(import.meta.dirname, 'mail/server.ts'),
-      env: { MAIL_SMTP_PORT: '0', MAIL_HTTP_PORT: '0' },
-      logFile: join(directory, 'mail.log'),
-    }),
-  );
-  const bankUrl = `http://127.0.0.1:${(bank.ready as { listening: number }).listening}`;
-  const mailPorts = mail.ready as { smtp: number; http: number };
+  const { bankUrl, smtpUrl } = await startOutside(servers, directory);
   const env = {
     DATABASE_URL: url,
     DATABASE_REPLICA_URLS: replicaUrls.join(','),
     BANK_URL: bankUrl,
-    SMTP_URL: `smtp://127.0.0.1:${mailPorts.smtp}`,
+    SMTP_URL: smtpUrl,
   };
   say(`bank at ${bankUrl}, mail sink at ${env.SMTP_URL}`);
 
