@@ -5,11 +5,11 @@ export interface OutsideServers {
   readonly bankUrl: string;
   readonly smtpUrl: string;
   /** See `bank/server.ts`. */
-  setBank(mode: {
+  readonly setBank: (mode: {
     readonly mode: string;
     readonly latencyMs?: number;
     readonly errorRate?: number;
-  }): Promise<void>;
+  }) => Promise<void>;
 }
 
 /** The bank and the mail server, as processes of their own that end with the stack; their logs go to the directory. */

@@ -37,7 +37,7 @@ export interface Record {
   readonly violations: readonly Violation[];
   /** Requests that ended. */
   readonly operations: number;
-  say(line: string): void;
+  readonly say: (line: string) => void;
   add(phase: string, step: string, held: HeldRate, objectives: Objectives): Row;
   expect(promise: string, holds: boolean, seen: object): void;
 }

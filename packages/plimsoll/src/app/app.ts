@@ -188,6 +188,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     if (countsInDatabase(http)) pieces.rateLimits = openRateLimitDatabase(url, plan.name, scope);
     const gateway = createGateway({
       ...http,
+      ...(http.shed === false ? {} : { shed: { targetMs: targetsOf(plan), ...http.shed } }),
       ...(sessions === undefined ? {} : { sessions: createSessionStore(database, sessions) }),
       ...(pieces.rateLimits === undefined ? {} : { rateLimitDatabase: pieces.rateLimits.store }),
       openapi: { title: plan.name, ...http.openapi },
@@ -306,4 +307,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     taskCounts,
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
+}
+
+/** Durations of most operations scatter so that their mean is at half of their p95 or below. */
+const meanOfP95 = 0.5;
+
+/** From when on an answer is worth little: by the objective of its operation. */
+function targetsOf({ objectives }: Plan): (operation: string) => number {
+  const own = new Map(objectives.operations?.map(({ operation, p95Ms }) => [operation.id, p95Ms]));
+  return (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms);
 }

@@ -20,6 +20,7 @@ import { allowedMethods, type AllowedMethods } from './methods.ts';
 import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options.ts';
 import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } from './problem.ts';
+import { routeClassOf } from './route-class.ts';
 import { createRouteLimits } from './route-limits.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 import { sentBy, type Sent } from './sent.ts';
@@ -223,7 +224,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     app.server.maxHeadersCount = settings.maxHeaders + 1;
     app.decorateRequest(arrived, undefined);
     if (options.shed !== false) {
-      shedder = createShedder({ ...options.shed, name: 'gateway', scope });
+      // What waits for different things gets a limit of its own.
+      shedder = createShedder({
+        routeClass: routeClassOf(options.routes),
+        ...options.shed,
+        name: 'gateway',
+        scope,
+      });
       await app.register(shedFastify(shedder));
     }
     if (options.cors !== undefined) await addCors(app, options.cors);

@@ -35,7 +35,7 @@ export interface GatewayOptions {
   readonly maxInFlight?: number;
   /**
    * Refuses with 503 what cannot be served in time, before anything is done for it. Default on, with the defaults of
-   * `plimsoll/shed`.
+   * `plimsoll/shed` and a class for each operation.
    */
   readonly shed?: GatewayShed | false;
   /** For each route that has no limit of its own; they share it. Default none. */

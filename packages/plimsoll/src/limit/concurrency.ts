@@ -1,7 +1,7 @@
 import type { LimitSettings } from './options.ts';
 
 /** What the limit was last changed for. */
-export type LimitReason = 'initial' | 'room' | 'queueing' | 'trial' | 'drops' | 'unused';
+export type LimitReason = 'initial' | 'room' | 'queueing' | 'trial' | 'late' | 'drops' | 'unused';
 
 /** A trial leaves this share of the concurrency there is. */
 const trialShare = 0.6;
@@ -35,6 +35,19 @@ const roomShare = 0.25;
 const roomFactor = 1.25;
 /** More throughput than this with less concurrency is not the trial's doing: the other side has changed. */
 const changedFactor = 1.25;
+/** Above this share of the target answers are late; only below the other the limit grows. */
+const lateShare = 0.7;
+const easyShare = 0.5;
+/** While they are late, the limit falls by this, so many times at most before it is asked whether that helped. */
+const lateFactor = 0.7;
+const mostSteps = 5;
+/** It did when round trips fell by this share of how far the concurrency fell, as logarithms. */
+const helpedShare = 0.3;
+/** Where it did not: so many times the round trip that is left is late from then on, and up to so many it may grow. */
+const bornFactor = 1.5;
+const growingFactor = 1.25;
+/** Before that, the others who share the server have so long to let less through. */
+const patienceMs = 5_000;
 /** A baseline within this share of the one before confirms it. */
 const confirmingShare = 0.25;
 /** After trials, a pause of so many times what they took: they let less through. */
@@ -59,6 +72,14 @@ interface Trial {
   readonly top: Level;
   readonly topLimit: number;
   readonly beganMs: number;
+}
+
+/** Less is being let through because answers are late. */
+interface Easing {
+  /** Before the first step. */
+  readonly top: Level;
+  readonly topLimit: number;
+  readonly steps: number;
 }
 
 /**
@@ -96,6 +117,12 @@ export class Concurrency {
   /** Square of the coefficient of variation of round trips, smoothed: how many calls a mean needs. */
   #variation = 1;
   #trial: Trial | undefined;
+  #easing: Easing | undefined;
+  /** A round trip that less concurrency did not shorten: it is borne although it is late, and until when. */
+  #bornMs = 0;
+  /** Undefined while answers are in time. */
+  #lateSinceMs: number | undefined;
+  #bornUntilMs = -Infinity;
   /** What the last trial ended with. */
   #trustedLimit = 0;
   #renewAtMs = 0;
@@ -215,6 +242,8 @@ export class Concurrency {
     this.#baseline = undefined;
     if (this.#trial !== undefined) this.#change(this.#trial.topLimit, 'trial');
     this.#trial = undefined;
+    this.#easing = undefined;
+    this.#bornUntilMs = -Infinity;
     this.#renewSoon(nowMs);
   }
 
@@ -234,6 +263,7 @@ export class Concurrency {
   #adjust(nowMs: number, level: Level, refused: number, drops: number): void {
     const { recent, baseline } = this.#follow(nowMs, level);
     const { inFlight } = recent;
+    if (this.#ease(nowMs, level)) return;
     const working = inFlight * Math.min(1, baseline.rttMs / recent.rttMs);
     const queue = inFlight - working;
     const root = Math.sqrt(inFlight);
@@ -246,12 +276,67 @@ export class Concurrency {
     } else if (holding && queue > longQueue * root) {
       this.#change(working + ((shortQueue + longQueue) / 2) * root, 'queueing');
     } else if (level.inFlight >= (refused > 0 ? refusingUse : fullUse) * this.#limit) {
-      if (queue < shortQueue * root && drops < dropShare)
+      if (queue < shortQueue * root && drops < dropShare && recent.rttMs < this.#easyMs(nowMs))
         this.#change(this.#limit + Math.max(1, Math.sqrt(this.#limit)), 'room');
     } else if (level.inFlight < this.#limit / 4) {
       // Far above what is used, the limit would let a long queue grow before anything is felt.
       this.#change(Math.max(this.#settings.initialLimit, this.#limit * 0.98), 'unused');
     }
+  }
+
+  /** From here on answers are late. */
+  #lateMs(nowMs: number): number {
+    return Math.max(
+      lateShare * this.#settings.targetMs,
+      this.#isBorne(nowMs) ? bornFactor * this.#bornMs : 0,
+    );
+  }
+
+  /** Up to here more may be let through. */
+  #easyMs(nowMs: number): number {
+    return Math.max(
+      easyShare * this.#settings.targetMs,
+      this.#isBorne(nowMs) ? growingFactor * this.#bornMs : 0,
+    );
+  }
+
+  #isBorne(nowMs: number): boolean {
+    return nowMs < this.#bornUntilMs;
+  }
+
+  #bear(nowMs: number, rttMs: number): void {
+    this.#bornMs = rttMs;
+    this.#bornUntilMs = nowMs + this.#settings.renewMs * (0.8 + 0.4 * this.#settings.random());
+  }
+
+  /**
+   * Whether answers are late. Then less is let through, in a few steps, and it stays at what makes them quicker: all who
+   * share a server see at the same time that it is late, so together they make a difference that none could alone.
+   * Where it makes none, the server has become slower: the limit is as before, and the slowness borne for a while.
+   */
+  #ease(nowMs: number, level: Level): boolean {
+    const { minLimit } = this.#settings;
+    const { top = level, topLimit = this.#limit, steps = 0 } = this.#easing ?? {};
+    this.#easing = undefined;
+    if (level.rttMs < this.#lateMs(nowMs)) {
+      this.#lateSinceMs = undefined;
+      return steps > 0;
+    }
+    this.#lateSinceMs ??= nowMs;
+    if (steps < mostSteps && this.#limit > minLimit) {
+      this.#easing = { top, topLimit, steps: steps + 1 };
+      this.#change(lateFactor * Math.min(this.#limit, 1.2 * level.inFlight), 'late');
+      this.#settle(nowMs, level);
+      return true;
+    }
+    const less = Math.log(top.inFlight / level.inFlight);
+    const faster = Math.log(top.rttMs / level.rttMs);
+    const helped = steps > 0 && faster >= helpedShare * less;
+    // With nothing left to give, it is for others to let less through, as long as that may take.
+    if (helped || nowMs - this.#lateSinceMs < patienceMs) return true;
+    this.#bear(nowMs, level.rttMs);
+    this.#change(topLimit, 'late');
+    return true;
   }
 
   /** Takes a window into what is recent, and into the baseline as far as it may. */
@@ -290,7 +375,8 @@ export class Concurrency {
     }
     const known = this.#baseline;
     // No queue at all: a baseline that was measured too low had held the limit down.
-    const roomy = before === top && less > 0.1 && faster < roomShare * less;
+    const roomy =
+      before === top && less > 0.1 && faster < roomShare * less && top.rttMs < this.#easyMs(nowMs);
     const confirmed =
       !roomy && known !== undefined && Math.abs(known.rttMs / level.rttMs - 1) < confirmingShare;
     const baseline = confirmed ? between(known, level, 0.5) : level;

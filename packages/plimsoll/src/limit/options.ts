@@ -14,6 +14,11 @@ export interface LimitOptions {
   readonly windowMs?: number;
   /** Calls that must have ended before the limit changes. Default 10. */
   readonly windowCalls?: number;
+  /**
+   * An answer that takes longer, in the mean, is worth little: the limit does not grow towards it, and falls where that
+   * helps. What keeps limits that share one server, unknown to each other, from growing together. Default 1000.
+   */
+  readonly targetMs?: number;
   /** Longest time a baseline is trusted under full load before it is measured again. Default 30_000. */
   readonly renewMs?: number;
   /** Whether a failed call says that the other side has too much to do. Default: timeouts and status 503. */
@@ -33,6 +38,7 @@ export const limitDefaults = {
   windowMs: 100,
   windowCalls: 10,
   renewMs: 30_000,
+  targetMs: 1_000,
 } as const;
 
 export type LimitSettings = Required<Pick<LimitOptions, keyof typeof limitDefaults>> & {
@@ -46,7 +52,8 @@ export function limitSettings(options: LimitOptions): LimitSettings {
 
 /** What the options ask for that cannot be, all at once. */
 export function limitProblems(options: LimitOptions): readonly Problem[] {
-  const { minLimit, maxLimit, initialLimit, windowMs, windowCalls, renewMs } = limitSettings(options);
+  const { minLimit, maxLimit, initialLimit, windowMs, windowCalls, renewMs, targetMs } =
+    limitSettings(options);
   const problems: Problem[] = [];
   if (options.name === '') problems.push({ path: 'name', message: 'is empty; name what is limited' });
   const whole = { minLimit, maxLimit, initialLimit, windowCalls };
@@ -54,7 +61,7 @@ export function limitProblems(options: LimitOptions): readonly Problem[] {
     if (!Number.isInteger(value) || value < 1)
       problems.push({ path, message: `is ${value}; give a whole number from 1` });
   }
-  for (const [path, value] of Object.entries({ windowMs, renewMs })) {
+  for (const [path, value] of Object.entries({ windowMs, renewMs, targetMs })) {
     if (!Number.isFinite(value) || value <= 0)
       problems.push({ path, message: `is ${value}; give milliseconds above 0` });
   }

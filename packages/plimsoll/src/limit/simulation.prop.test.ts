@@ -28,7 +28,7 @@ function world(seed: number, count: number, load: number, durations: Durations):
 
 describe('a limit before a server of k workers, simulated', () => {
   test('the simulation is the same for the same seed', () => {
-    const run = (): readonly Second[] => simulate(world(7, 5, 2, exponential), 5).seconds;
+    const run = (): readonly Second[] => simulate(world(7, 5, 2, exponential), 5);
     expect(run()).toEqual(run());
     expect(seeded(1)()).not.toBe(seeded(2)());
   });
@@ -41,7 +41,7 @@ describe('a limit before a server of k workers, simulated', () => {
         fc.constantFrom(alike, spread),
         (seed, count, durations) => {
           // The first seconds, in which the limit finds out that there are more than 20 workers, do not count.
-          const seconds = simulate(world(seed, count, 0.5, durations), 20).seconds.slice(5);
+          const seconds = simulate(world(seed, count, 0.5, durations), 20).slice(5);
           expect(sum(seconds, (second) => second.refused)).toBeLessThan(
             0.03 * sum(seconds, (second) => second.arrived),
           );
@@ -60,7 +60,7 @@ describe('a limit before a server of k workers, simulated', () => {
     (percent, _what, durations) => {
       fc.assert(
         fc.property(seeds, workers, fc.constantFrom(2, 4), durations, (seed, count, load, duration) => {
-          const settled = simulate(world(seed, count, load, duration), 60).seconds.slice(10);
+          const settled = simulate(world(seed, count, load, duration), 60).slice(10);
           expect(mean(settled, (second) => second.good)).toBeGreaterThan((percent / 100) * capacityOf(count));
         }),
         runs,
@@ -76,7 +76,7 @@ describe('a limit before a server of k workers, simulated', () => {
         fc.constantFrom(2, 4),
         fc.constantFrom(alike, spread),
         (seed, count, load, duration) => {
-          const settled = simulate(world(seed, count, load, duration), 60).seconds.slice(10);
+          const settled = simulate(world(seed, count, load, duration), 60).slice(10);
           const limit = mean(settled, (second) => second.meanLimit);
           expect(limit).toBeGreaterThan(count);
           expect(limit).toBeLessThan(count + 4 * Math.sqrt(count));
@@ -89,10 +89,7 @@ describe('a limit before a server of k workers, simulated', () => {
   test('two kinds of calls, quick and 24 times as slow, do not make it collapse', () => {
     fc.assert(
       fc.property(seeds, fc.constantFrom(5, 20), fc.constantFrom(2, 4), (seed, count, load) => {
-        const settled = simulate(
-          { ...world(seed, count, load, bimodal), objectiveMs: 1_500 },
-          80,
-        ).seconds.slice(10);
+        const settled = simulate({ ...world(seed, count, load, bimodal), objectiveMs: 1_500 }, 80).slice(10);
         expect(mean(settled, (second) => second.meanLimit)).toBeGreaterThan(0.8 * count);
         expect(mean(settled, (second) => second.good)).toBeGreaterThan(0.75 * capacityOf(count));
       }),
@@ -103,7 +100,7 @@ describe('a limit before a server of k workers, simulated', () => {
   test('an hour of mild overload does not make it drift', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
-        const { seconds } = simulate(world(seed, 20, 1.1, exponential), 3_600);
+        const seconds = simulate(world(seed, 20, 1.1, exponential), 3_600);
         const minutes = Array.from({ length: 59 }, (_, minute) =>
           mean(seconds.slice(60 * (minute + 1), 60 * (minute + 2)), (second) => second.meanLimit),
         );
@@ -116,11 +113,42 @@ describe('a limit before a server of k workers, simulated', () => {
     );
   });
 
+  test('limits that share the server, unknown to each other, do not grow together', () => {
+    fc.assert(
+      fc.property(
+        seeds,
+        fc.constantFrom(2, 4, 8),
+        fc.constantFrom(1.2, 2, 4),
+        fc.constantFrom(spread, exponential),
+        (seed, limits, load, durations) => {
+          const shared = { limits, limit: { targetMs: 250 } };
+          const settled = simulate({ ...world(seed, 20, load, durations), ...shared }, 180).slice(20);
+          expect(mean(settled, (second) => second.good)).toBeGreaterThan(0.9 * capacityOf(20));
+        },
+      ),
+      runs,
+    );
+  });
+
+  test('a server that has become slower than the target keeps its concurrency: less would not help', () => {
+    fc.assert(
+      fc.property(seeds, (seed) => {
+        const serviceMs = (random: () => number, nowMs: number): number =>
+          (nowMs > 20_000 ? 10 : 1) * spread(random);
+        const limit = { targetMs: 250 };
+        const seconds = simulate({ ...world(seed, 20, 1.5, spread), serviceMs, limit }, 120);
+        const answered = mean(seconds.slice(40), (second) => second.good + second.late);
+        expect(answered).toBeGreaterThan(0.75 * (capacityOf(20) / 10));
+      }),
+      runs,
+    );
+  });
+
   test('five seconds after the load has dropped nothing is refused', () => {
     fc.assert(
       fc.property(seeds, fc.constantFrom(12, 20, 50), (seed, count) => {
         const rate = (nowMs: number): number => (nowMs < 20_000 ? 4 : 0.5) * capacityOf(count);
-        const after = simulate({ ...world(seed, count, 0, spread), rate }, 40).seconds.slice(25);
+        const after = simulate({ ...world(seed, count, 0, spread), rate }, 40).slice(25);
         expect(sum(after, (second) => second.refused)).toBeLessThan(
           0.02 * sum(after, (second) => second.arrived),
         );
@@ -134,7 +162,7 @@ describe('a limit before a server of k workers, simulated', () => {
       fc.property(seeds, (seed) => {
         const serviceMs = (random: () => number, nowMs: number): number =>
           (nowMs > 60_000 ? 10 : 1) * exponential(random);
-        const { seconds } = simulate({ ...world(seed, 50, 1.5, exponential), serviceMs }, 90);
+        const seconds = simulate({ ...world(seed, 50, 1.5, exponential), serviceMs }, 90);
         const answered = mean(seconds.slice(63), (second) => second.good + second.late);
         expect(answered).toBeGreaterThan(0.75 * (capacityOf(50) / 10));
       }),
@@ -147,7 +175,7 @@ describe('a limit before a server of k workers, simulated', () => {
       fc.property(seeds, fc.constantFrom(12, 20, 50), (seed, count) => {
         const serviceMs = (random: () => number, nowMs: number): number =>
           (nowMs > 20_000 && nowMs < 50_000 ? 10 : 1) * spread(random);
-        const { seconds } = simulate({ ...world(seed, count, 1.5, spread), serviceMs }, 70);
+        const seconds = simulate({ ...world(seed, count, 1.5, spread), serviceMs }, 70);
         expect(mean(seconds.slice(55), (second) => second.good)).toBeGreaterThan(0.8 * capacityOf(count));
       }),
       runs,
@@ -160,7 +188,7 @@ describe('a limit before a server of k workers, simulated', () => {
         const hangs = (nowMs: number): boolean => nowMs > 10_000 && nowMs < 30_000;
         const serviceMs = (random: () => number, nowMs: number): number =>
           (hangs(nowMs) ? 30_000 - nowMs : 0) + spread(random);
-        const { seconds } = simulate({ ...world(seed, count, 2, spread), serviceMs, timeoutMs: 1_000 }, 50);
+        const seconds = simulate({ ...world(seed, count, 2, spread), serviceMs, timeoutMs: 1_000 }, 50);
         expect(Math.max(...seconds.slice(20, 30).map((second) => second.maxInFlight))).toBeLessThanOrEqual(
           count,
         );
@@ -177,7 +205,7 @@ describe('a limit before a server of k workers, simulated', () => {
         // Those that hang hold a worker of their own kind until they time out.
         const serviceMs: Durations = (random) => (random() < 0.2 ? 1_000 : meanMs);
         const rate = (): number => 40;
-        const { seconds } = simulate({ seed, workers: 1_000, serviceMs, rate, timeoutMs: 900 }, 60);
+        const seconds = simulate({ seed, workers: 1_000, serviceMs, rate, timeoutMs: 900 }, 60);
         const settled = seconds.slice(20);
         expect(sum(settled, (second) => second.refused)).toBeLessThan(
           0.05 * sum(settled, (second) => second.arrived),
@@ -197,7 +225,7 @@ describe('a limit before a server of k workers, simulated', () => {
         (seed, minLimit, more, load) => {
           const maxLimit = minLimit + more;
           const limit = { minLimit, maxLimit, initialLimit: minLimit };
-          for (const second of simulate({ ...world(seed, 10, load, exponential), limit }, 10).seconds) {
+          for (const second of simulate({ ...world(seed, 10, load, exponential), limit }, 10)) {
             expect(second.limit).toBeGreaterThanOrEqual(minLimit);
             expect(second.limit).toBeLessThanOrEqual(maxLimit);
             expect(second.maxInFlight).toBeLessThanOrEqual(maxLimit);

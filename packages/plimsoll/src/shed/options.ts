@@ -21,8 +21,10 @@ export interface ShedOptions {
   /** Of the limit of each class. */
   readonly limit?: Pick<
     LimitOptions,
-    'minLimit' | 'maxLimit' | 'initialLimit' | 'windowMs' | 'windowCalls' | 'renewMs'
+    'minLimit' | 'maxLimit' | 'initialLimit' | 'windowMs' | 'windowCalls' | 'renewMs' | 'targetMs'
   >;
+  /** From when on an answer of a class is worth little; see `targetMs` of `plimsoll/limit`. Default what the limit's is. */
+  readonly targetMs?: (routeClass: string) => number | undefined;
   /** A request that waited longer than this for a busy event loop may be refused; after 4 times as long, it is. Default 40. */
   readonly loopDelayMs?: number;
   /** Longest `Retry-After`, in seconds; the shortest is 1. Default 3. */

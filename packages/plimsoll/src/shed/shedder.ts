@@ -142,7 +142,9 @@ class TwoSignalShedder implements Shedder {
     if (known !== undefined) return known;
     if (routeClass !== otherClass && this.#limits.size >= maxClasses) return this.#limitOf(otherClass);
     const { clock, random, limit: limitOptions } = this.#settings;
-    const limit = createLimit({ ...limitOptions, name: routeClass, clock, random });
+    const targetMs = this.#options.targetMs?.(routeClass);
+    const target = targetMs === undefined ? {} : { targetMs };
+    const limit = createLimit({ ...limitOptions, ...target, name: routeClass, clock, random });
     this.#limits.set(routeClass, limit);
     return limit;
   }
