@@ -116,6 +116,8 @@ export class Concurrency {
   #baseline: Level | undefined;
   /** Square of the coefficient of variation of round trips, smoothed: how many calls a mean needs. */
   #variation = 1;
+  /** Windows in which the variation may still fall as quickly: its first value is a guess. */
+  #guessingWindows = 4;
   #trial: Trial | undefined;
   #easing: Easing | undefined;
   /** A round trip that less concurrency did not shorten: it is borne although it is late, and until when. */
@@ -227,13 +229,15 @@ export class Concurrency {
       : Math.max(trialCalls, this.#variation * Math.max(100, 3 * inFlight));
   }
 
-  /** Up quickly and down slowly: a long queue makes round trips alike, and hides how work varies. */
+  /** Up quickly and, but for the first windows, down slowly: a long queue makes round trips alike, and hides how work varies. */
   #measureVariation(): void {
     const ended = this.#answers + this.#drops;
     const meanMs = this.#tookMs / ended;
     if (meanMs === 0) return;
     const seen = Math.min(maxVariation, this.#tookSquares / ended / (meanMs * meanMs) - 1);
-    this.#variation += (seen - this.#variation) * (seen > this.#variation ? 0.5 : 0.03);
+    this.#variation +=
+      (seen - this.#variation) * (seen > this.#variation || this.#guessingWindows > 0 ? 0.5 : 0.03);
+    this.#guessingWindows = Math.max(0, this.#guessingWindows - 1);
   }
 
   #beginAnew(nowMs: number): void {

@@ -138,8 +138,8 @@ describe('the limit', () => {
       clock.advance(100);
       permits.forEach((permit, at) => (at % 3 === 0 ? permit?.succeed() : permit?.ignore()));
     }
-    // Windows end with an answer, so a few of those that were ignored are still under way then.
-    expect(limit.state().recentRttMs).toBeLessThan(150);
+    // Windows end with an answer, so a few of those that were ignored are still under way then; all would make it 300.
+    expect(limit.state().recentRttMs).toBeLessThan(200);
   });
 
   test('goes back to where it was when the other side became faster during a trial', () => {

@@ -68,6 +68,17 @@ describe('a limit before a server of k workers, simulated', () => {
     },
   );
 
+  test('the first five seconds of an overload lose hardly more to trials than later ones', () => {
+    fc.assert(
+      fc.property(seeds, fc.constantFrom(2, 4), fc.constantFrom(alike, spread), (seed, load, durations) => {
+        const rate = (nowMs: number): number => (nowMs < 1_000 ? 0.5 : load) * capacityOf(5);
+        const seconds = simulate({ ...world(seed, 5, load, durations), rate }, 6).seconds.slice(1);
+        expect(mean(seconds, (second) => second.good)).toBeGreaterThan(0.935 * capacityOf(5));
+      }),
+      runs,
+    );
+  });
+
   test('at 2x and 4x the limit converges near the workers and a short queue', () => {
     fc.assert(
       fc.property(
