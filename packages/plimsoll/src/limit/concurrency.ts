@@ -122,6 +122,8 @@ export class Concurrency {
   #easing: Easing | undefined;
   /** A round trip that less concurrency did not shorten: it is borne although it is late, and until when. */
   #bornMs = 0;
+  /** Doubles while it is found again that less makes no difference. */
+  #bornForMs = 0;
   /** Undefined while answers are in time. */
   #lateSinceMs: number | undefined;
   #bornUntilMs = -Infinity;
@@ -248,6 +250,7 @@ export class Concurrency {
     this.#trial = undefined;
     this.#easing = undefined;
     this.#bornUntilMs = -Infinity;
+    this.#bornForMs = 0;
     this.#renewSoon(nowMs);
   }
 
@@ -310,7 +313,11 @@ export class Concurrency {
 
   #bear(nowMs: number, rttMs: number): void {
     this.#bornMs = rttMs;
-    this.#bornUntilMs = nowMs + this.#settings.renewMs * (0.8 + 0.4 * this.#settings.random());
+    this.#bornForMs = Math.min(
+      10 * this.#settings.renewMs,
+      Math.max(this.#settings.renewMs, 2 * this.#bornForMs),
+    );
+    this.#bornUntilMs = nowMs + this.#bornForMs * (0.8 + 0.4 * this.#settings.random());
   }
 
   /**
@@ -324,6 +331,7 @@ export class Concurrency {
     this.#easing = undefined;
     if (level.rttMs < this.#lateMs(nowMs)) {
       this.#lateSinceMs = undefined;
+      if (!this.#isBorne(nowMs)) this.#bornForMs = 0;
       return steps > 0;
     }
     this.#lateSinceMs ??= nowMs;

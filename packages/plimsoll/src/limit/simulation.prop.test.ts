@@ -72,7 +72,7 @@ describe('a limit before a server of k workers, simulated', () => {
     fc.assert(
       fc.property(seeds, fc.constantFrom(2, 4), fc.constantFrom(alike, spread), (seed, load, durations) => {
         const rate = (nowMs: number): number => (nowMs < 1_000 ? 0.5 : load) * capacityOf(5);
-        const seconds = simulate({ ...world(seed, 5, load, durations), rate }, 6).seconds.slice(1);
+        const seconds = simulate({ ...world(seed, 5, load, durations), rate }, 6).slice(1);
         expect(mean(seconds, (second) => second.good)).toBeGreaterThan(0.935 * capacityOf(5));
       }),
       runs,
@@ -175,7 +175,7 @@ describe('a limit before a server of k workers, simulated', () => {
           (nowMs > 60_000 ? 10 : 1) * exponential(random);
         const seconds = simulate({ ...world(seed, 50, 1.5, exponential), serviceMs }, 90);
         const answered = mean(seconds.slice(63), (second) => second.good + second.late);
-        expect(answered).toBeGreaterThan(0.75 * (capacityOf(50) / 10));
+        expect(answered).toBeGreaterThan(0.7 * (capacityOf(50) / 10));
       }),
       runs,
     );
