@@ -1,6 +1,7 @@
 import { plainAttempt, type Guard, type Work } from '../kernel/attempt.ts';
 import { background, breakers, refusals, type BreakerState } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
+import { coarseClock, tickMs } from '../kernel/coarse-clock.ts';
 import { throwIfProblems, type PlimsollError } from '../kernel/errors.ts';
 import { failureKind, type FailureKind } from '../kernel/failure-kind.ts';
 import { CountWindow, TimeWindow, type CallWindow } from './call-window.ts';
@@ -8,6 +9,9 @@ import { breakerLimits, breakerProblems, type BreakerLimits, type BreakerOptions
 import { HeldPermit, type Permit, type PermitOwner } from './permit.ts';
 import { Ramp } from './ramp.ts';
 import { breakerOpen } from './refusal.ts';
+
+/** From this window on a tick is at most a tenth of a bucket. */
+const coarseFromMs = tickMs * 100;
 
 /** For people. */
 export interface BreakerStatus {
@@ -43,20 +47,23 @@ export interface Breaker extends Guard {
 
 /** Throws PL_CONFIG when an option is not valid, naming every problem. */
 export function createBreaker(options: BreakerOptions): Breaker {
-  throwIfProblems(`the breaker ${JSON.stringify(options.name)}`, breakerProblems(options));
-  return new StateMachine(options);
+  return new BreakerMachine(options);
 }
 
-class StateMachine implements Breaker, PermitOwner {
+/** @internal {@link Breaker}, and what a policy needs of it. */
+export class BreakerMachine implements Breaker, PermitOwner {
   readonly name: string;
   readonly #limits: BreakerLimits;
   readonly #window: CallWindow;
   readonly #ramp: Ramp;
   readonly #clock: Clock;
+  /** For the window alone: its buckets are much longer than this may lag. */
+  readonly #coarseMs: () => number;
   readonly #random: () => number;
   readonly #classify: (error: unknown) => FailureKind;
   readonly #scope: object;
-  readonly #findsSlow: boolean;
+  /** Whether it looks at how long calls took. */
+  readonly findsSlow: boolean;
 
   #state: BreakerState = 'closed';
   #reason = 'new';
@@ -81,6 +88,7 @@ class StateMachine implements Breaker, PermitOwner {
   #refused = 0;
 
   constructor(options: BreakerOptions) {
+    throwIfProblems(`the breaker ${JSON.stringify(options.name)}`, breakerProblems(options));
     const limits = breakerLimits(options);
     this.name = options.name;
     this.#limits = limits;
@@ -90,10 +98,12 @@ class StateMachine implements Breaker, PermitOwner {
         : new CountWindow(limits.windowCalls);
     this.#ramp = new Ramp(limits.rampMs);
     this.#clock = options.clock ?? systemClock;
+    this.#coarseMs =
+      limits.windowMs >= coarseFromMs ? coarseClock(this.#clock) : () => this.#clock.monotonicMs();
     this.#random = options.random ?? Math.random;
     this.#classify = options.classify ?? failureKind;
     this.#scope = options.scope ?? this;
-    this.#findsSlow = limits.slowCallMs !== Infinity;
+    this.findsSlow = limits.slowCallMs !== Infinity;
   }
 
   run<T>(work: Work<T>): Promise<T> {
@@ -120,14 +130,24 @@ class StateMachine implements Breaker, PermitOwner {
     return value;
   }
 
-  #permit(): Permit {
+  /** Whether every call may be made, without a look at the time. */
+  get admitsAll(): boolean {
+    return this.#state === 'closed' && !this.#ramp.mayBeOn;
+  }
+
+  /** As `acquire` where all are admitted: the epoch, to be given to `ended` or `dropped`, once. */
+  enter(): number {
     this.#underWay += 1;
-    return new HeldPermit(this, this.#epoch, this.#findsSlow ? this.#clock.monotonicMs() : 0);
+    return this.#epoch;
+  }
+
+  #permit(): Permit {
+    return new HeldPermit(this, this.enter(), this.findsSlow ? this.#clock.monotonicMs() : 0);
   }
 
   /** Undefined when the call may be made. */
   #refusalNow(): PlimsollError | undefined {
-    if (this.#state === 'closed' && !this.#ramp.mayBeOn) return undefined;
+    if (this.admitsAll) return undefined;
     return this.#refusalAt(this.#clock.monotonicMs());
   }
 
@@ -188,10 +208,10 @@ class StateMachine implements Breaker, PermitOwner {
     this.#underWay -= 1;
     let nowMs = 0;
     let slow = false;
-    if (this.#findsSlow) {
+    if (this.findsSlow) {
       nowMs = this.#clock.monotonicMs();
       slow = (durationMs ?? nowMs - startedAtMs) >= this.#limits.slowCallMs;
-    } else if (this.#window.needsTime) nowMs = this.#clock.monotonicMs();
+    } else if (this.#window.needsTime) nowMs = this.#coarseMs();
 
     if (this.#state === 'half-open') {
       this.#probeEnded(error, failed, slow);
@@ -210,7 +230,7 @@ class StateMachine implements Breaker, PermitOwner {
     if (failuresInRow >= consecutiveFailures) return `failures in a row: ${failuresInRow}`;
     if (calls < minimumCalls) return undefined;
     if (failures / calls >= failureRatio) return `failure ratio ${ratio(failures, calls)} of ${calls} calls`;
-    if (this.#findsSlow && slow / calls >= slowRatio)
+    if (this.findsSlow && slow / calls >= slowRatio)
       return `slow-call ratio ${ratio(slow, calls)} of ${calls} calls, from ${slowCallMs} ms on`;
     return undefined;
   }

@@ -54,7 +54,8 @@ export function createBulkhead(options: BulkheadOptions): Bulkhead {
   return new SemaphoreBulkhead(bulkheadSettings(options));
 }
 
-class SemaphoreBulkhead implements Bulkhead {
+/** @internal {@link Bulkhead}, and what a policy needs of it. */
+export class SemaphoreBulkhead implements Bulkhead {
   readonly #settings: BulkheadSettings;
   readonly #scope: object;
   readonly #line: WaitingLine<Waiter>;
@@ -124,7 +125,7 @@ class SemaphoreBulkhead implements Bulkhead {
     try {
       return await work(plainAttempt);
     } finally {
-      this.#give(weight);
+      this.giveBack(weight);
     }
   }
 
@@ -133,7 +134,7 @@ class SemaphoreBulkhead implements Bulkhead {
     try {
       return await work(plainAttempt);
     } finally {
-      this.#give(weight);
+      this.giveBack(weight);
     }
   }
 
@@ -160,11 +161,16 @@ class SemaphoreBulkhead implements Bulkhead {
     return () => {
       if (!held) return;
       held = false;
-      this.#give(weight);
+      this.giveBack(weight);
     };
   }
 
-  #give(weight: number): void {
+  /** One permit, without a release: false when one would have to wait for it. */
+  takeOne(): boolean {
+    return this.#permits.take(1);
+  }
+
+  giveBack(weight: number): void {
     this.#permits.give(weight);
     this.#tellIdle();
   }

@@ -391,7 +391,7 @@ describe('what goes along', () => {
       response.writeHead(503).end();
     });
     const outer = { signal: new AbortController().signal, number: 2, repeats: true };
-    await failed(runInAttempt(outer, () => clientOf(server.origin).request('GET', '/')));
+    await failed(runInAttempt(outer, (client) => client.request('GET', '/'), clientOf(server.origin)));
     expect(asked).toBe(1);
   });
 

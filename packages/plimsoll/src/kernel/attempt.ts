@@ -1,26 +1,8 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { currentContext } from './context.ts';
+import type { Attempt, Work } from './guard.ts';
 
-/** What a guarded call is given: one attempt of possibly several. */
-export interface Attempt {
-  /** Aborts when the attempt's time is up or nobody waits any more; made when it is read. */
-  readonly signal: AbortSignal;
-  /** 1 is the first. */
-  readonly number: number;
-  /** When its own time is up, on the monotonic clock; undefined without a limit of its own. */
-  readonly deadlineAtMs?: number | undefined;
-  /** Whether whoever made it may make another. Guards inside must not repeat then: each layer would multiply. */
-  readonly repeats?: boolean | undefined;
-}
-
-/** The call to be guarded. */
-export type Work<T> = (attempt: Attempt) => Promise<T>;
-
-/** One way to guard calls; guards are put around each other. */
-export interface Guard {
-  /** Settles as the call does, or rejects with the guard's own refusal. */
-  run<T>(work: Work<T>): Promise<T>;
-}
+export { repeatedAttempt, runInAttempt } from './context.ts';
+export type { Attempt, Guard, Work } from './guard.ts';
 
 const never = new AbortController().signal;
 
@@ -88,20 +70,12 @@ export class OwnAttempt implements Attempt {
   }
 }
 
-const attempts = new AsyncLocalStorage<Attempt>();
-
-/** The attempt that runs here and may be made again by whoever began it, outside of this. */
-export function repeatedAttempt(): Attempt | undefined {
-  const attempt = attempts.getStore();
-  // Work that outlives its call inherits the attempt; nobody would make it again any more.
-  return attempt?.repeats === true ? attempt : undefined;
-}
-
-/** Runs `fn` so that everything it calls, however deep, sees that the attempt may be made again. */
-export function runInAttempt<Given extends readonly unknown[], T>(
-  attempt: Attempt,
-  fn: (...given: Given) => T,
-  ...given: Given
-): T {
-  return attempts.run(attempt, fn, ...given);
+/** A throw before the first await is a rejection too, and what is no promise is what one resolves to. */
+export function begin<T>(work: Work<T>, attempt: Attempt): Promise<T> {
+  try {
+    const running = work(attempt);
+    return running instanceof Promise ? running : Promise.resolve(running);
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
 }

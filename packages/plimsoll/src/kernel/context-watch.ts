@@ -21,6 +21,8 @@ export interface ContextWatch {
   watchDeadline(deadlineAtMs: number, onEnd: () => void): () => void;
   /** The deadline alone, without a closure; to be given to `remove`. */
   add(timed: Timed): Link<Timed>;
+  /** The same for what is its own link. */
+  addLink(link: Link<Timed>): void;
   remove(link: Link<Timed>): void;
   close(): void;
 }
@@ -94,13 +96,18 @@ export function createContextWatch(clock: Clock = systemClock): ContextWatch {
     if (slotAt(nowTick).first !== undefined) arm((nowTick + slots) * slotMs);
   }
 
-  function add(timed: Timed): Link<Timed> {
-    const { deadlineAtMs } = timed;
+  function addLink(link: Link<Timed>): void {
+    const { deadlineAtMs } = link.item;
     const tick = tickOf(deadlineAtMs);
     // Due before it is watched: the next sweep begins there.
     if (tick < fromTick) fromTick = tick;
-    const link = slotAt(tick).add(timed);
+    slotAt(tick).addLink(link);
     arm(deadlineAtMs);
+  }
+
+  function add(timed: Timed): Link<Timed> {
+    const link: Link<Timed> = { item: timed, previous: undefined, next: undefined };
+    addLink(link);
     return link;
   }
 
@@ -130,6 +137,7 @@ export function createContextWatch(clock: Clock = systemClock): ContextWatch {
       return () => remove(link);
     },
     add,
+    addLink,
     remove,
     close() {
       clearTimeout(timer);

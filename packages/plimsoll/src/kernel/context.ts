@@ -1,8 +1,9 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { Cancellation } from './cancellation.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { PlimsollError } from './errors.ts';
+import type { Attempt } from './guard.ts';
 import { Seen } from './seen.ts';
 import { childSpan, rootSpan, type SpanNode } from './trace.ts';
 
@@ -120,10 +121,40 @@ export class RequestContext {
   }
 }
 
-const storage = new AsyncLocalStorage<RequestContext>();
+/** A request, or none, inside an attempt that somebody outside of it may make again. */
+class InAttempt {
+  readonly context: RequestContext | undefined;
+  readonly attempt: Attempt;
+
+  constructor(context: RequestContext | undefined, attempt: Attempt) {
+    this.context = context;
+    this.attempt = attempt;
+  }
+}
+
+/** What holds where it is asked for. */
+export type Surroundings = RequestContext | InAttempt | undefined;
+
+// One for both: each storage is looked up and set on its own.
+const storage = new AsyncLocalStorage<Surroundings>();
+
+/** To be asked once and passed to the functions below, where each asking counts. */
+export function surroundings(): Surroundings {
+  return storage.getStore();
+}
+
+export function contextOf(around: Surroundings): RequestContext | undefined {
+  return around instanceof InAttempt ? around.context : around;
+}
 
 export function currentContext(): RequestContext | undefined {
-  return storage.getStore();
+  return contextOf(storage.getStore());
+}
+
+/** The attempt that runs here and may be made again by whoever began it, outside of this. */
+export function repeatedAttempt(around: Surroundings = storage.getStore()): Attempt | undefined {
+  // Work that outlives its call inherits the attempt; nobody would make it again any more.
+  return around instanceof InAttempt && around.attempt.repeats === true ? around.attempt : undefined;
 }
 
 export function runInContext<Given extends readonly unknown[], T>(
@@ -131,7 +162,42 @@ export function runInContext<Given extends readonly unknown[], T>(
   fn: (...given: Given) => T,
   ...given: Given
 ): T {
-  return storage.run(context, fn, ...given);
+  const attempt = repeatedAttempt();
+  const around = attempt === undefined ? context : new InAttempt(context, attempt);
+  return new AsyncResource(scopeName).runInAsyncScope(enter<Given, T>, undefined, around, fn, given);
+}
+
+/** Runs `fn` so that everything it calls, however deep, sees that the attempt may be made again. */
+export function runInAttempt<Given, T>(
+  attempt: Attempt,
+  fn: (given: Given, attempt: Attempt) => T,
+  given: Given,
+  around: Surroundings = storage.getStore(),
+): T {
+  const inside = new InAttempt(contextOf(around), attempt);
+  return new AsyncResource(scopeName).runInAsyncScope(enterAttempt<Given, T>, undefined, inside, fn, given);
+}
+
+// Not `storage.run`, which copies the frame of all storages twice, to go and to come back, in 226 ns. These copy it
+// once, and the scope of the resource brings the old one back: 141 ns.
+const scopeName = 'PlimsollScope';
+
+function enter<Given extends readonly unknown[], T>(
+  around: Surroundings,
+  fn: (...given: Given) => T,
+  given: Given,
+): T {
+  storage.enterWith(around);
+  return fn(...given);
+}
+
+function enterAttempt<Given, T>(
+  inside: InAttempt,
+  fn: (given: Given, attempt: Attempt) => T,
+  given: Given,
+): T {
+  storage.enterWith(inside);
+  return fn(given, inside.attempt);
 }
 
 /** A context for work that nobody's context covers, such as an outside request or a script. */

@@ -19,11 +19,18 @@ export class LinkedList<Item> {
   }
 
   add(item: Item): Link<Item> {
-    const link: Link<Item> = { item, previous: this.#last, next: undefined };
-    if (this.#last === undefined) this.#first = link;
-    else this.#last.next = link;
-    this.#last = link;
+    const link: Link<Item> = { item, previous: undefined, next: undefined };
+    this.addLink(link);
     return link;
+  }
+
+  /** For an item that is its own link, in one list at a time. */
+  addLink(link: Link<Item>): void {
+    const last = this.#last;
+    link.previous = last;
+    if (last === undefined) this.#first = link;
+    else last.next = link;
+    this.#last = link;
   }
 
   /** Does nothing for a link that was removed before. */

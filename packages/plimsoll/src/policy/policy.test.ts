@@ -2,8 +2,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Cancellation } from '../kernel/cancellation.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { createContext, runInContext } from '../kernel/context.ts';
+import { createContext, currentContext, runInContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import type { Attempt } from '../kernel/guard.ts';
 import { retryBudgetDefaults } from '../retry/index.ts';
 import { createPolicy, type Policy, type PolicyOptions } from './index.ts';
 
@@ -176,6 +177,98 @@ test('a policy inside the work of another one: the inner one does not repeat', a
   await nextTurn();
   await call;
   expect(calls).toBe(3);
+});
+
+test('a policy inside the work does not repeat across awaits either, but beside it and after it does', async () => {
+  // Each with a budget of its own.
+  const layer = (): Policy =>
+    policyOf({ retry: { safe: true, attempts: 3, baseMs: 0, maxMs: 0 }, breaker: false });
+  const calls = { inside: 0, beside: 0, after: 0 };
+  const fail = (where: keyof typeof calls) => async () => {
+    calls[where] += 1;
+    throw Object.assign(new Error('down'), { statusCode: 503 });
+  };
+  let after: Promise<unknown> | undefined;
+  async function scene(): Promise<void> {
+    const inner = layer();
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const around = outcome(
+      layer().run(async () => {
+        after ??= over.then(() => outcome(layer().run(fail('after'))));
+        await nextTurn();
+        await inner.run(fail('inside'));
+      }),
+    );
+    await outcome(layer().run(fail('beside')));
+    await around;
+    end();
+    await after;
+  }
+  for (const context of [undefined, createContext(), createContext({ deadlineAtMs: Date.now() + 10_000 })]) {
+    Object.assign(calls, { inside: 0, beside: 0, after: 0 });
+    after = undefined;
+    await (context === undefined ? scene() : runInContext(context, scene));
+    expect(calls).toEqual({ inside: 3, beside: 3, after: 3 });
+  }
+});
+
+test('a context that is entered inside of an attempt is inside of it too', async () => {
+  const outer = policyOf({ retry: { safe: true, attempts: 2, baseMs: 0, maxMs: 0 } });
+  const inner = policyOf({ retry: { safe: true, attempts: 2, baseMs: 0, maxMs: 0 } });
+  const seen: unknown[] = [];
+  const work = async (): Promise<void> => {
+    await nextTurn();
+    seen.push(currentContext()?.correlationId);
+    throw Object.assign(new Error('down'), { statusCode: 503 });
+  };
+  await runInContext(createContext({ correlationId: 'above' }), async () => {
+    const called = outer.run(() =>
+      runInContext(createContext({ correlationId: 'below' }), () => inner.run(work)),
+    );
+    await outcome(called);
+    expect(currentContext()?.correlationId).toBe('above');
+  });
+  expect(seen).toEqual(['below', 'below']);
+});
+
+test('what throws at once or returns no promise gives its permit back', async () => {
+  const policy = policyOf({ bulkhead: { max: 1, maxWaiting: 0 } });
+  const wrong = new Error('thrown');
+  for (let call = 0; call < 3; call += 1) {
+    const thrown = policy.run(() => {
+      throw wrong;
+    });
+    await expect(thrown).rejects.toBe(wrong);
+    expect(await policy.run((() => 7) as unknown as () => Promise<number>)).toBe(7);
+  }
+  expect(policy.state()).toMatchObject({
+    bulkhead: { active: 0 },
+    timeout: { inFlight: 0 },
+    breaker: { failures: 3 },
+  });
+});
+
+test('the signal of an attempt aborts when its time is up, and is read as aborted afterwards too', async () => {
+  const policy = policyOf({ retry: false, timeout: { ms: 50 } });
+  const attempts: Attempt[] = [];
+  const hang = (attempt: Attempt): Promise<never> => {
+    attempts.push(attempt);
+    return new Promise(() => undefined);
+  };
+  const reads = outcome(
+    policy.run((attempt) => {
+      expect(attempt.signal.aborted).toBe(false);
+      return hang(attempt);
+    }),
+  );
+  const reads0 = outcome(policy.run(hang));
+  await vi.advanceTimersByTimeAsync(51);
+  expect([await reads, await reads0]).toEqual(['PL_TIMEOUT', 'PL_TIMEOUT']);
+  expect(attempts.map(({ signal }) => codeOf(signal.reason))).toEqual(['PL_TIMEOUT', 'PL_TIMEOUT']);
+  let ended: Attempt | undefined;
+  await policy.run(async (attempt) => void (ended = attempt));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(ended!.signal.aborted).toBe(false);
 });
 
 test('every guard can be left out, and options of all of them are checked', async () => {

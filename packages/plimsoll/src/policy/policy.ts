@@ -1,11 +1,14 @@
-import { createBreaker, type Breaker, type BreakerStatus } from '../breaker/breaker.ts';
+import { BreakerMachine, type Breaker, type BreakerStatus } from '../breaker/breaker.ts';
 import type { Permit } from '../breaker/permit.ts';
-import { createBulkhead, type Bulkhead, type BulkheadState, type Release } from '../bulkhead/bulkhead.ts';
-import { plainAttempt, type Attempt, type Guard, type Work } from '../kernel/attempt.ts';
+import { SemaphoreBulkhead, type BulkheadState, type Release } from '../bulkhead/bulkhead.ts';
+import { bulkheadSettings } from '../bulkhead/options.ts';
+import { begin, plainAttempt, type Attempt, type Guard, type Work } from '../kernel/attempt.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { currentContext, endOf } from '../kernel/context.ts';
-import { createRetry, type Retry, type RetryCall, type RetryState } from '../retry/retry.ts';
-import { createTimeout, type Timeout, type TimeoutState } from '../timeout/timeout.ts';
+import { currentTick, tickMs } from '../kernel/coarse-clock.ts';
+import { contextOf, currentContext, endOf, runInAttempt, surroundings } from '../kernel/context.ts';
+import { BudgetedRetry, type RetryCall, type RetryState } from '../retry/retry.ts';
+import { TimedCall, type CallEnd } from '../timeout/timed-call.ts';
+import { CallTimeout, earliestEnd, type TimeoutState } from '../timeout/timeout.ts';
 import { policyDefaults, type PolicyOptions } from './options.ts';
 
 /** What one call says of itself. */
@@ -45,14 +48,17 @@ export function createPolicy(options: PolicyOptions): Policy {
   return new GuardedCalls(options);
 }
 
-class GuardedCalls implements Policy {
+class GuardedCalls implements Policy, CallEnd {
   readonly name: string;
-  readonly breaker: Breaker | undefined;
+  readonly breaker: BreakerMachine | undefined;
   readonly scope: object;
-  readonly #retry: Retry | undefined;
-  readonly #bulkhead: Bulkhead | undefined;
-  readonly #timeout: Timeout | undefined;
+  readonly #ambient: boolean;
+  readonly #retry: BudgetedRetry | undefined;
+  readonly #bulkhead: SemaphoreBulkhead | undefined;
+  readonly #timeout: CallTimeout | undefined;
   readonly #clock: Clock;
+  /** Whether a tick is too long for the time of its calls. */
+  readonly #exact: boolean;
 
   constructor(options: PolicyOptions) {
     const { name, retry, breaker, bulkhead, timeout, clock = systemClock, random } = options;
@@ -60,21 +66,87 @@ class GuardedCalls implements Policy {
     const shared = { name, scope: this.scope, clock, ...(random === undefined ? {} : { random }) };
     this.name = name;
     this.#clock = clock;
-    this.#retry = retry === false ? undefined : createRetry({ ...retry, ...shared });
-    this.breaker = breaker === false ? undefined : createBreaker({ ...breaker, ...shared });
+    this.#retry = retry === false ? undefined : new BudgetedRetry({ ...retry, ...shared });
+    this.#ambient = this.#retry?.ambient === true;
+    this.breaker = breaker === false ? undefined : new BreakerMachine({ ...breaker, ...shared });
     this.#bulkhead =
-      bulkhead === false ? undefined : createBulkhead({ max: policyDefaults.max, ...bulkhead, ...shared });
+      bulkhead === false
+        ? undefined
+        : new SemaphoreBulkhead(bulkheadSettings({ max: policyDefaults.max, ...bulkhead, ...shared }));
     this.#timeout =
       timeout === false
         ? undefined
-        : createTimeout({ ms: policyDefaults.timeoutMs, ...timeout, name, clock });
+        : new CallTimeout({ ms: policyDefaults.timeoutMs, ...timeout, name, clock });
+    this.#exact = clock !== systemClock || (this.#timeout?.calls.ms ?? 0) < tickMs * 16;
   }
 
   run<T>(work: Work<T>, call: PolicyCall = nothingSaid): Promise<T> {
+    const straight = this.#straight(work, call);
+    if (straight !== undefined) return straight;
     const weight = call.weight ?? 1;
     return this.#retry === undefined
       ? this.#attempt(work, call.within ?? plainAttempt, weight)
       : this.#retry.run((attempt) => this.#attempt(work, attempt, weight), call);
+  }
+
+  /**
+   * The call where every guard lets it through at once: one object and one reaction to the work for all of them, where
+   * guards around each other take one each. Undefined, and nothing done, where one of them has to be asked.
+   */
+  #straight<T>(work: Work<T>, call: PolicyCall): Promise<T> | undefined {
+    const retry = this.#retry;
+    const timeout = this.#timeout;
+    const { breaker } = this;
+    const { within } = call;
+    if (timeout === undefined || retry?.hedges === true || (call.weight ?? 1) !== 1) return undefined;
+    if (breaker !== undefined && !breaker.admitsAll) return undefined;
+    const around = surroundings();
+    const context = contextOf(around);
+    if (context?.cancellation?.cancelled === true) return undefined;
+    const leftAtMs = earliestEnd(context, within);
+    const sampled = retry?.timesNext === true;
+    const exact = sampled || this.#exact || leftAtMs !== Infinity || breaker?.findsSlow === true;
+    const tick = exact ? undefined : currentTick();
+    const startedAtMs = tick === undefined ? this.#clock.monotonicMs() : tick.beganAtMs;
+    if (leftAtMs <= startedAtMs) return undefined;
+    if (this.#bulkhead !== undefined && !this.#bulkhead.takeOne()) return undefined;
+
+    retry?.count();
+    const again = retry?.mayRepeat(call, around) === true ? work : undefined;
+    const ownAtMs = startedAtMs + timeout.calls.ms;
+    const timed = new TimedCall<T>({
+      calls: timeout.calls,
+      context,
+      within: within ?? plainAttempt,
+      number: again === undefined ? (within?.number ?? 1) : 1,
+      deadlineAtMs: leftAtMs <= ownAtMs ? leftAtMs : ownAtMs,
+      isDeadline: leftAtMs <= ownAtMs,
+      end: this,
+      again,
+      epoch: breaker === undefined ? 0 : breaker.enter(),
+      startedAtMs,
+      sampled: sampled && again !== undefined,
+      tick,
+    });
+    return timed.until(
+      again !== undefined && this.#ambient ? runInAttempt(timed, begin, work, around) : begin(work, timed),
+    );
+  }
+
+  succeeded<T>({ epoch, startedAtMs, sampled }: TimedCall<T>): void {
+    this.breaker?.ended(epoch, undefined, false, startedAtMs);
+    this.#bulkhead?.giveBack(1);
+    if (sampled) this.#retry?.record(this.#clock.monotonicMs() - startedAtMs);
+  }
+
+  failed<T>({ epoch, startedAtMs, again, within }: TimedCall<T>, error: unknown): Promise<T> | undefined {
+    if (this.breaker?.counts(error) === true) this.breaker.ended(epoch, error, true, startedAtMs);
+    else this.breaker?.dropped(epoch);
+    this.#bulkhead?.giveBack(1);
+    // It waits before it does anything: what is given up now is aborted by then.
+    if (again === undefined) return undefined;
+    const given = within === plainAttempt ? undefined : within;
+    return this.#retry?.again((attempt) => this.#attempt(again, attempt, 1), given, 1, error);
   }
 
   state(): PolicyState {
@@ -107,7 +179,7 @@ class GuardedCalls implements Policy {
   }
 
   async #wait<T>(
-    bulkhead: Bulkhead,
+    bulkhead: SemaphoreBulkhead,
     work: Work<T>,
     attempt: Attempt,
     permit: Permit | undefined,

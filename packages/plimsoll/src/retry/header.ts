@@ -32,7 +32,7 @@ export async function runAsAttempt<T>(
     },
   };
   try {
-    return await runInAttempt(attempt, handler);
+    return await runInAttempt(attempt, (run) => run(), handler);
   } finally {
     repeats = false;
   }

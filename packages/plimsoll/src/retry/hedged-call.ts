@@ -1,7 +1,7 @@
-import { runInAttempt, type Attempt, type Work } from '../kernel/attempt.ts';
+import { begin, runInAttempt, type Attempt, type Work } from '../kernel/attempt.ts';
 import type { ContextWatch } from '../kernel/context-watch.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { begin, HedgedAttempt } from './repeat-attempt.ts';
+import { HedgedAttempt } from './repeat-attempt.ts';
 
 /** What a hedged call asks of its guard. */
 export interface HedgeRules {
@@ -47,7 +47,7 @@ export function hedgedCall<T>(
       underWay += 1;
       const attempt = new HedgedAttempt(made.count, within);
       attempts.push(attempt);
-      const running = rules.ambient ? runInAttempt(attempt, begin, work, attempt) : begin(work, attempt);
+      const running = rules.ambient ? runInAttempt(attempt, begin, work) : begin(work, attempt);
       running.then(
         (value) => {
           attempt.end();

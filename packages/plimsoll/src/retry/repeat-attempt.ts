@@ -1,4 +1,4 @@
-import { OwnAttempt, plainAttempt, type Attempt, type Work } from '../kernel/attempt.ts';
+import { OwnAttempt, plainAttempt, type Attempt } from '../kernel/attempt.ts';
 
 /** One of several attempts one after another: its signal is that of what is around it. */
 export class RepeatAttempt implements Attempt {
@@ -40,14 +40,5 @@ export class HedgedAttempt extends OwnAttempt {
 
   get repeats(): boolean {
     return this.open;
-  }
-}
-
-/** A throw before the first await is a rejection too. */
-export function begin<T>(work: Work<T>, attempt: Attempt): Promise<T> {
-  try {
-    return work(attempt);
-  } catch (error) {
-    return Promise.reject(error as Error);
   }
 }

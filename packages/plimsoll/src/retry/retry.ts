@@ -1,21 +1,23 @@
-import {
-  plainAttempt,
-  repeatedAttempt,
-  runInAttempt,
-  type Attempt,
-  type Guard,
-  type Work,
-} from '../kernel/attempt.ts';
+import { begin, plainAttempt } from '../kernel/attempt.ts';
+import type { Attempt, Guard, Work } from '../kernel/guard.ts';
 import { refusals, retries } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { currentContext, endOf } from '../kernel/context.ts';
+import {
+  contextOf,
+  currentContext,
+  endOf,
+  repeatedAttempt,
+  runInAttempt,
+  surroundings,
+  type Surroundings,
+} from '../kernel/context.ts';
 import { contextWatch, createContextWatch } from '../kernel/context-watch.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createRetryBudget, type RetryBudget, type RetryBudgetState } from './budget.ts';
 import { Durations } from './durations.ts';
 import { hedgedCall, type HedgeRules } from './hedged-call.ts';
 import { retryDefaults, retryProblems, type RetryOptions } from './options.ts';
-import { begin, RepeatAttempt } from './repeat-attempt.ts';
+import { RepeatAttempt } from './repeat-attempt.ts';
 import { isEnd, isRetryable, retryAfterOf } from './retryable.ts';
 
 /** What one call says of itself. */
@@ -57,11 +59,11 @@ const nothingSaid: RetryCall = {};
 
 /** Makes failed calls again: what is safe, within the deadline, within a budget, and at one layer only. */
 export function createRetry(options: RetryOptions): Retry {
-  throwIfProblems(`retry ${options.name}`, retryProblems(options));
   return new BudgetedRetry(options);
 }
 
-class BudgetedRetry implements Retry {
+/** @internal {@link Retry}, and what a policy needs of it. */
+export class BudgetedRetry implements Retry {
   readonly name: string;
   readonly #options: Required<Omit<RetryOptions, 'budget' | 'hedge' | 'scope'>>;
   readonly #clock: Clock;
@@ -74,6 +76,7 @@ class BudgetedRetry implements Retry {
   #hedges = 0;
 
   constructor({ budget, hedge, scope, ...given }: RetryOptions) {
+    throwIfProblems(`retry ${given.name}`, retryProblems(hedge === undefined ? given : { ...given, hedge }));
     const { clock = systemClock, random = Math.random, retryable = isRetryable } = given;
     this.name = given.name;
     this.#options = { ...retryDefaults, ...given, clock, random, retryable };
@@ -94,23 +97,49 @@ class BudgetedRetry implements Retry {
 
   run<T>(work: Work<T>, call: RetryCall = nothingSaid): Promise<T> {
     const { within } = call;
-    const cancellation = currentContext()?.cancellation;
+    const around = surroundings();
+    const cancellation = contextOf(around)?.cancellation;
     if (cancellation?.cancelled === true)
       return Promise.reject(
         new PlimsollError('PL_ABORTED', `${this.name}: the caller went away`, { cause: cancellation.reason }),
       );
-    this.#calls += 1;
-    this.#budget.deposit();
-    const { attempts, safe } = this.#options;
-    const once =
-      attempts === 1 || !(call.safe ?? safe) || within?.repeats === true || repeatedAttempt() !== undefined;
-    if (once) return begin(work, within ?? plainAttempt);
+    this.count();
+    if (!this.mayRepeat(call, around)) return begin(work, within ?? plainAttempt);
     const delayMs = call.hedge === false ? undefined : this.#hedgeDelayMs();
     if (delayMs === undefined || this.#hedge === undefined) return this.#first(work, within);
     const made = { count: 0 };
     return hedgedCall(work, within, delayMs, this.#hedge, made).catch((error: unknown) =>
-      this.#again(work, within, made.count, error),
+      this.again(work, within, made.count, error),
     );
+  }
+
+  get ambient(): boolean {
+    return this.#options.ambient;
+  }
+
+  get hedges(): boolean {
+    return this.#hedge !== undefined;
+  }
+
+  /** A first call. */
+  count(): void {
+    this.#calls += 1;
+    this.#budget.deposit();
+  }
+
+  /** Whether the next call is to be timed, for `record`. */
+  get timesNext(): boolean {
+    return (this.#calls + 1) % timedEvery === 1;
+  }
+
+  /** Whether the call may be made again, and by this guard. */
+  mayRepeat({ safe = this.#options.safe, within }: RetryCall, around: Surroundings): boolean {
+    if (!safe || this.#options.attempts === 1) return false;
+    return within?.repeats !== true && repeatedAttempt(around) === undefined;
+  }
+
+  record(tookMs: number): void {
+    this.#durations.record(tookMs);
   }
 
   state(): RetryState {
@@ -136,16 +165,17 @@ class BudgetedRetry implements Retry {
       },
       (error: unknown) => {
         attempt.end();
-        return this.#again(work, within, 1, error);
+        return this.again(work, within, 1, error);
       },
     );
   }
 
   #begin<T>(work: Work<T>, attempt: Attempt): Promise<T> {
-    return this.#options.ambient ? runInAttempt(attempt, begin, work, attempt) : begin(work, attempt);
+    return this.#options.ambient ? runInAttempt(attempt, begin, work) : begin(work, attempt);
   }
 
-  async #again<T>(work: Work<T>, within: Attempt | undefined, before: number, error: unknown): Promise<T> {
+  /** After `before` attempts of which the last one failed. */
+  async again<T>(work: Work<T>, within: Attempt | undefined, before: number, error: unknown): Promise<T> {
     let last = error;
     for (let made = before; ; made += 1) {
       const waitMs = this.#waitBeforeNext(made, last, within);

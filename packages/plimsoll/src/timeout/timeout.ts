@@ -1,6 +1,6 @@
-import type { Attempt, Guard, Work } from '../kernel/attempt.ts';
+import { begin, type Attempt, type Guard, type Work } from '../kernel/attempt.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { currentContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { contextWatch, createContextWatch } from '../kernel/context-watch.ts';
 import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.ts';
 import { pastDeadline, TimedCall, type TimedCalls } from './timed-call.ts';
@@ -43,41 +43,59 @@ const watchOf = (clock: Clock): TimedCalls['watch'] =>
 
 /** A limit for the time of a call. No timer per call, and a signal only for work that reads it. */
 export function createTimeout(options: TimeoutOptions): Timeout {
-  throwIfProblems(`timeout ${options.name}`, timeoutProblems(options));
-  const { name, ms = timeoutDefaults.ms, clock = systemClock } = options;
-  const calls: TimedCalls = { name, ms, watch: watchOf(clock), inFlight: 0, timedOut: 0, pastDeadline: 0 };
+  return new CallTimeout(options);
+}
 
-  return {
-    name,
-    run<T>(work: Work<T>, within?: Attempt): Promise<T> {
-      const context = currentContext();
-      const nowMs = clock.monotonicMs();
-      const ownAtMs = nowMs + ms;
-      const leftAtMs = Math.min(context?.deadlineAtMs ?? Infinity, within?.deadlineAtMs ?? Infinity);
-      if (leftAtMs <= nowMs) {
-        calls.pastDeadline += 1;
-        return Promise.reject(pastDeadline(name, context));
-      }
-      if (context?.cancellation?.cancelled === true) {
-        return Promise.reject(
-          new PlimsollError('PL_ABORTED', `${name}: the caller went away`, {
-            cause: context.cancellation.reason,
-          }),
-        );
-      }
-      const isDeadline = leftAtMs <= ownAtMs;
-      return new TimedCall<T>(calls, context, within, isDeadline ? leftAtMs : ownAtMs, isDeadline).start(
-        work,
+/** @internal {@link Timeout}, and what a policy needs of it. */
+export class CallTimeout implements Timeout {
+  readonly name: string;
+  readonly calls: TimedCalls;
+  readonly #clock: Clock;
+
+  constructor(options: TimeoutOptions) {
+    throwIfProblems(`timeout ${options.name}`, timeoutProblems(options));
+    const { name, ms = timeoutDefaults.ms, clock = systemClock } = options;
+    this.name = name;
+    this.#clock = clock;
+    this.calls = { name, ms, watch: watchOf(clock), inFlight: 0, timedOut: 0, pastDeadline: 0 };
+  }
+
+  run<T>(work: Work<T>, within?: Attempt): Promise<T> {
+    const context = currentContext();
+    const nowMs = this.#clock.monotonicMs();
+    const leftAtMs = earliestEnd(context, within);
+    if (leftAtMs <= nowMs) {
+      this.calls.pastDeadline += 1;
+      return Promise.reject(pastDeadline(this.name, context));
+    }
+    if (context?.cancellation?.cancelled === true) {
+      return Promise.reject(
+        new PlimsollError('PL_ABORTED', `${this.name}: the caller went away`, {
+          cause: context.cancellation.reason,
+        }),
       );
-    },
-    state: () => ({
-      name,
-      ms,
-      inFlight: calls.inFlight,
-      timedOut: calls.timedOut,
-      pastDeadline: calls.pastDeadline,
-    }),
-  };
+    }
+    const ownAtMs = nowMs + this.calls.ms;
+    const call = new TimedCall<T>({
+      calls: this.calls,
+      context,
+      within,
+      number: within?.number ?? 1,
+      deadlineAtMs: Math.min(leftAtMs, ownAtMs),
+      isDeadline: leftAtMs <= ownAtMs,
+    });
+    return call.until(begin(work, call));
+  }
+
+  state(): TimeoutState {
+    const { name, ms, inFlight, timedOut, pastDeadline: past } = this.calls;
+    return { name, ms, inFlight, timedOut, pastDeadline: past };
+  }
+}
+
+/** When whoever waits has no time left; Infinity when nothing says so. */
+export function earliestEnd(context: RequestContext | undefined, within: Attempt | undefined): number {
+  return Math.min(context?.deadlineAtMs ?? Infinity, within?.deadlineAtMs ?? Infinity);
 }
 
 /** A timer set for longer fires at once. */
