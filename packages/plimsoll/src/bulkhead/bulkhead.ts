@@ -148,11 +148,12 @@ export class SemaphoreBulkhead implements Bulkhead {
 
   /** Until the permits are taken. */
   #wait(weight: number): Promise<void> {
-    const ended = this.#endOf(currentContext());
+    const context = currentContext();
+    const ended = this.#endOf(context);
     if (ended !== undefined) throw ended;
     if (this.#line.full()) throw this.#full('full');
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#line.join({ weight, resolve, reject });
+    this.#line.join({ weight, resolve, reject }, context);
     return promise;
   }
 

@@ -55,7 +55,7 @@ test('without a timer that fires, nobody who is late has a turn, and everybody h
           if (permits.take(weight)) {
             active.set(id, weight);
             started.push(id);
-          } else if (!line.full()) line.join({ id, weight });
+          } else if (!line.full()) line.join({ id, weight }, undefined);
         } else if (given.kind === 'give') {
           const target = [...active.keys()][given.pick % Math.max(1, active.size)];
           if (target === undefined) continue;
@@ -93,7 +93,7 @@ test('turns that end at once do not nest, however many wait', () => {
     permits.give(weight);
   });
   expect(permits.take(1)).toBe(true);
-  for (let id = 0; id < length; id += 1) line.join({ id, weight: 1 });
+  for (let id = 0; id < length; id += 1) line.join({ id, weight: 1 }, undefined);
   permits.give(1);
   expect(order).toHaveLength(length);
   expect(order).toEqual(order.toSorted((one, other) => one - other));
@@ -113,7 +113,7 @@ test('the estimate is the line by the turns that ended of late; a guess when nob
   });
   const permits = new Permits<Turn>(1, line, () => undefined);
   permits.take(1);
-  for (let id = 0; id < 99; id += 1) line.join({ id, weight: 1 });
+  for (let id = 0; id < 99; id += 1) line.join({ id, weight: 1 }, undefined);
   expect(permits.estimateMs(nowMs)).toBe(1_000);
   // Ten turns in half a second; 89 still wait, and whoever asks is the next after them.
   for (let turn = 0; turn < 10; turn += 1) permits.give(1);

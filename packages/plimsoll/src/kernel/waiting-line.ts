@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from './clock.ts';
+import { currentTick, tickMs, type Tick } from './coarse-clock.ts';
 import { contextWatch, createContextWatch, type ContextWatch } from './context-watch.ts';
-import { currentContext, type RequestContext } from './context.ts';
+import type { RequestContext } from './context.ts';
 
 /**
  * `fifo`: first come, first served. `newest-first-when-full`: the same until the line is full, then the newest
@@ -15,8 +16,8 @@ export type DropReason = 'late' | 'ended';
 /** One place in a line. */
 export interface Place<Item> {
   readonly item: Item;
-  /** From then on it has waited as long as one may. */
-  readonly lateAtMs: number;
+  /** When it joined. What it has waited counts from the end of the tick on. */
+  readonly joined: Tick;
   /** That of who waits; undefined where there is none. */
   readonly context: RequestContext | undefined;
   previous: Place<Item> | undefined;
@@ -45,6 +46,8 @@ export interface WaitingLineOptions<Item> {
 export class WaitingLine<Item> {
   readonly #options: WaitingLineOptions<Item>;
   readonly #watch: ContextWatch;
+  /** Whether a tick is too long for these waits. */
+  readonly #exact: boolean;
   #first: Place<Item> | undefined;
   #last: Place<Item> | undefined;
   #length = 0;
@@ -57,6 +60,7 @@ export class WaitingLine<Item> {
   constructor(options: WaitingLineOptions<Item>) {
     this.#options = options;
     this.#watch = options.clock === systemClock ? contextWatch : createContextWatch(options.clock);
+    this.#exact = options.clock !== systemClock || options.maxWaitMs < tickMs * 16;
   }
 
   get length(): number {
@@ -66,8 +70,7 @@ export class WaitingLine<Item> {
   /** How long the oldest has waited; 0 when nobody waits. */
   get oldestMs(): number {
     if (this.#first === undefined) return 0;
-    const { clock, maxWaitMs } = this.#options;
-    return clock.monotonicMs() - (this.#first.lateAtMs - maxWaitMs);
+    return this.#options.clock.monotonicMs() - this.#first.joined.beganAtMs;
   }
 
   /** Whether nobody may join. Who is late gives its place up. */
@@ -77,15 +80,12 @@ export class WaitingLine<Item> {
     return this.#length >= this.#options.max;
   }
 
-  /** Ask `full` before. The context must not have ended. */
-  join(item: Item): void {
-    const { clock, max, maxWaitMs } = this.#options;
-    const lateAtMs = clock.monotonicMs() + maxWaitMs;
-    const context = currentContext();
+  /** Ask `full` before. The context, in which it is called, must not have ended. */
+  join(item: Item, context: RequestContext | undefined): void {
     const previous = this.#last;
     const place: Place<Item> = {
       item,
-      lateAtMs,
+      joined: this.#exact ? momentOf(this.#options.clock) : currentTick(),
       context,
       previous,
       next: undefined,
@@ -96,26 +96,35 @@ export class WaitingLine<Item> {
     else previous.next = place;
     this.#last = place;
     this.#length += 1;
-    if (this.#length >= max) this.#saturated = true;
+    if (this.#length >= this.#options.max) this.#saturated = true;
     if (context !== undefined) place.unwatch = this.#watch.watch(context, () => this.#end(place));
-    if (!this.#sweeping) this.#sweepAt(lateAtMs);
+    if (!this.#sweeping) this.#sweepAt(this.#lateAtMs(place));
   }
 
   /** Whose turn it is. Drops those whose turn it would be and who are late or have ended. */
   turn(): Place<Item> | undefined {
     if (this.#first === undefined) return undefined;
     const { clock, order } = this.#options;
-    const nowMs = clock.monotonicMs();
+    // Read when it is needed, once.
+    let nowMs: number | undefined;
     for (;;) {
       const newest = order === 'newest-first-when-full' && this.#saturated;
       const place = this.#chosen ?? (newest ? this.#last : this.#first);
       if (place === undefined) return undefined;
-      if (nowMs >= place.lateAtMs) this.#drop(place, 'late');
-      else if (place.context !== undefined && nowMs >= place.context.deadlineAtMs) this.#drop(place, 'ended');
-      else {
-        this.#chosen = place;
-        return place;
+      const { joined, context } = place;
+      if (joined.endedAtMs !== Infinity || context !== undefined) {
+        nowMs ??= clock.monotonicMs();
+        if (this.#isLate(place, nowMs)) {
+          this.#drop(place, 'late');
+          continue;
+        }
+        if (context !== undefined && nowMs >= context.deadlineAtMs) {
+          this.#drop(place, 'ended');
+          continue;
+        }
       }
+      this.#chosen = place;
+      return place;
     }
   }
 
@@ -135,6 +144,16 @@ export class WaitingLine<Item> {
     if (this.#length * 2 <= this.#options.max) this.#saturated = false;
   }
 
+  #isLate({ joined }: Place<Item>, nowMs: number): boolean {
+    return nowMs >= joined.endedAtMs + this.#options.maxWaitMs;
+  }
+
+  /** From then on it is late; not before, but maybe a little later. */
+  #lateAtMs({ joined }: Place<Item>): number {
+    const { beganAtMs, endedAtMs } = joined;
+    return (endedAtMs === Infinity ? beganAtMs + tickMs : endedAtMs) + this.#options.maxWaitMs;
+  }
+
   #drop(place: Place<Item>, reason: DropReason): void {
     this.leave(place);
     this.#options.onDropped(place, reason);
@@ -148,7 +167,7 @@ export class WaitingLine<Item> {
 
   #dropLate(nowMs: number): void {
     for (let place = this.#first; place !== undefined; place = this.#first) {
-      if (nowMs < place.lateAtMs) return;
+      if (!this.#isLate(place, nowMs)) return;
       this.#drop(place, 'late');
     }
   }
@@ -159,8 +178,13 @@ export class WaitingLine<Item> {
     this.#watch.watchDeadline(atMs, () => {
       this.#sweeping = false;
       this.#dropLate(this.#options.clock.monotonicMs());
-      if (this.#first !== undefined) this.#sweepAt(this.#first.lateAtMs);
+      if (this.#first !== undefined) this.#sweepAt(this.#lateAtMs(this.#first));
       this.#options.onShorter();
     });
   }
+}
+
+function momentOf(clock: Clock): Tick {
+  const nowMs = clock.monotonicMs();
+  return { beganAtMs: nowMs, endedAtMs: nowMs };
 }

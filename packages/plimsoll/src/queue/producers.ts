@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.ts';
+import type { RequestContext } from '../kernel/context.ts';
 import { WaitingLine, type DropReason, type Place } from '../kernel/waiting-line.ts';
 
 interface ProducersOptions {
@@ -34,9 +35,9 @@ export class Producers {
     return this.#line.full();
   }
 
-  wait(): Promise<void> {
+  wait(context: RequestContext | undefined): Promise<void> {
     const waiting = Promise.withResolvers<void>();
-    this.#line.join(waiting);
+    this.#line.join(waiting, context);
     return waiting.promise;
   }
 

@@ -387,7 +387,8 @@ test('ten thousand items that wait share one timer and are handled without nesti
     name: 'mails',
     concurrency: 1,
     maxLength: 10_000,
-    handler: () => undefined,
+    // All but the first are done at once.
+    handler: (item: number) => (item === 0 ? Promise.resolve() : undefined),
     clock,
   });
   for (let item = 0; item <= 10_000; item += 1) expect(queue.offer(item)).toBe(true);
@@ -395,6 +396,33 @@ test('ten thousand items that wait share one timer and are handled without nesti
   expect(vi.getTimerCount()).toBe(1);
   await queue.drain();
   expect(queue.state()).toMatchObject({ length: 0, active: 0, dropped: 0 });
+});
+
+test('a handler that gives no promise is done at once, and one that gives a thenable when that says so', async () => {
+  const told: number[] = [];
+  let end: (() => void) | undefined;
+  const queue = createQueue<number, number>({
+    name: 'mails',
+    concurrency: 1,
+    maxLength: 1,
+    handler(item) {
+      told.push(item);
+      if (item % 2 === 0) return item;
+      // oxlint-disable-next-line unicorn/no-thenable
+      const later: PromiseLike<number> = { then: (resolve) => void (end = () => resolve?.(item)) as never };
+      return later as Promise<number>;
+    },
+    clock,
+  });
+  for (const item of [0, 2, 4]) expect(queue.offer(item)).toBe(true);
+  expect(told).toEqual([0, 2, 4]);
+  expect(queue.state()).toMatchObject({ active: 0, length: 0 });
+  const odd = queue.push(5);
+  const even = queue.push(6);
+  expect(queue.state()).toMatchObject({ active: 1, length: 1 });
+  end?.();
+  await expect(Promise.all([odd, even])).resolves.toEqual([5, 6]);
+  expect(told).toEqual([0, 2, 4, 5, 6]);
 });
 
 test('every option that is not allowed is named at once', () => {

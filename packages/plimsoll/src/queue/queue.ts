@@ -52,17 +52,24 @@ export interface Queue<Item, Result = void> extends AsyncDisposable {
 /** How the work on an item begins and ends. */
 export interface Service<Item, Result> {
   /** Begins with the item; its permits are taken. */
-  begin(item: Item): Result | Promise<Result>;
+  begin(item: Item): Result | PromiseLike<Result>;
   /** After it has settled. */
   end(weight: number): void;
 }
 
-/** An item that waits: pushed with a promise, or offered with the context of its producer. */
-interface Waiter<Item> {
+/** Whoever pushed and waits for the result. */
+interface Pushed<Result> {
+  readonly resolve: (result: Result | PromiseLike<Result>) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** An item that waits: pushed, or only offered. */
+interface Waiter<Item, Result> {
   readonly item: Item;
   readonly weight: number;
-  readonly pushed: PromiseWithResolvers<void> | undefined;
-  readonly offered: AsyncResource | undefined;
+  readonly pushed: Pushed<Result> | undefined;
+  /** The async context of its producer. */
+  readonly scope: AsyncResource;
 }
 
 type Refusal = 'closed' | 'full' | 'nobody waits any more' | 'waited too long' | 'too many producers wait';
@@ -70,8 +77,8 @@ type Refusal = 'closed' | 'full' | 'nobody waits any more' | 'waited too long' |
 const reasons = { late: 'waited too long', ended: 'nobody waits any more' } as const;
 
 export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
-  readonly line: WaitingLine<Waiter<Item>>;
-  readonly permits: Permits<Waiter<Item>>;
+  readonly line: WaitingLine<Waiter<Item, Result>>;
+  readonly permits: Permits<Waiter<Item, Result>>;
   closed = false;
   readonly #settings: QueueSettings<Item>;
   readonly #service: Service<Item, Result>;
@@ -118,12 +125,11 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
 
   offer(item: Item): boolean {
     const weight = this.#weigh(item);
-    const admitted = this.#admit(weight);
-    if (admitted === 'now') void this.#serveOffered(item, weight);
-    else if (admitted === 'wait') {
-      const offered = new AsyncResource('PlimsollQueue');
-      this.line.join({ item, weight, pushed: undefined, offered });
-    } else {
+    const context = currentContext();
+    const admitted = this.#admit(weight, context);
+    if (admitted === 'now') this.#serve(item, weight, undefined);
+    else if (admitted === 'wait') this.#wait(item, weight, undefined, context);
+    else {
       this.#refuse(admitted);
       return false;
     }
@@ -133,12 +139,14 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
   push(item: Item): Promise<Result> {
     try {
       const weight = this.#weigh(item);
-      const admitted = this.#admit(weight);
-      if (admitted === 'now') return this.#serve(item, weight, undefined);
-      if (admitted !== 'wait') throw this.#refusalError(admitted);
-      const pushed = Promise.withResolvers<void>();
-      this.line.join({ item, weight, pushed, offered: undefined });
-      return this.#serve(item, weight, pushed.promise);
+      const context = currentContext();
+      const admitted = this.#admit(weight, context);
+      if (admitted !== 'now' && admitted !== 'wait') throw this.#refusalError(admitted);
+      return new Promise((resolve, reject) => {
+        const pushed = { resolve, reject };
+        if (admitted === 'now') this.#serve(item, weight, pushed);
+        else this.#wait(item, weight, pushed, context);
+      });
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -146,11 +154,12 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
 
   space(): Promise<void> {
     if (this.closed) return Promise.reject(this.#refusalError('closed'));
-    if (this.#endOf(currentContext()) !== undefined)
+    const context = currentContext();
+    if (this.#endOf(context) !== undefined)
       return Promise.reject(this.#refusalError('nobody waits any more'));
     if (!this.line.full()) return Promise.resolve();
     if (this.#producers.full()) return Promise.reject(this.#refusalError('too many producers wait'));
-    return this.#producers.wait();
+    return this.#producers.wait(context);
   }
 
   drain(): Promise<void> {
@@ -191,32 +200,51 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
     this.#tellIdle();
   }
 
-  async #serve(item: Item, weight: number, turn: Promise<void> | undefined): Promise<Result> {
-    if (turn !== undefined) await turn;
-    try {
-      return await this.#service.begin(item);
-    } finally {
-      this.#service.end(weight);
-    }
+  #wait(
+    item: Item,
+    weight: number,
+    pushed: Pushed<Result> | undefined,
+    context: RequestContext | undefined,
+  ): void {
+    this.line.join({ item, weight, pushed, scope: new AsyncResource('PlimsollQueue') }, context);
   }
 
-  /** Never rejects. */
-  async #serveOffered(item: Item, weight: number): Promise<void> {
+  /** Its permits are taken. Whoever pushed is told after they are given back. */
+  #serve(item: Item, weight: number, pushed: Pushed<Result> | undefined): void {
+    let result: Result | PromiseLike<Result>;
     try {
-      await this.#service.begin(item);
+      result = this.#service.begin(item);
     } catch (error) {
+      this.#failed(error, item, weight, pushed);
+      return;
+    }
+    if (!isPromiseLike(result)) {
+      this.#service.end(weight);
+      pushed?.resolve(result);
+      return;
+    }
+    result.then(
+      (value) => {
+        this.#service.end(weight);
+        pushed?.resolve(value);
+      },
+      (error: unknown) => this.#failed(error, item, weight, pushed),
+    );
+  }
+
+  #failed(error: unknown, item: Item, weight: number, pushed: Pushed<Result> | undefined): void {
+    if (pushed === undefined) {
       if (this.#settings.onFailure === undefined)
         background.publish({ scope: this.#scope, what: `queue ${this.name}`, error });
       else this.#tellFailure(error, item);
-    } finally {
-      this.#service.end(weight);
     }
+    this.#service.end(weight);
+    pushed?.reject(error);
   }
 
   /** `now`: its permits are taken. */
-  #admit(weight: number): 'now' | 'wait' | Refusal {
+  #admit(weight: number, context: RequestContext | undefined): 'now' | 'wait' | Refusal {
     if (this.closed) return 'closed';
-    const context = currentContext();
     if (context?.cancellation?.cancelled === true) return 'nobody waits any more';
     if (this.permits.take(weight)) {
       this.#active += weight;
@@ -226,22 +254,25 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
     return this.line.full() ? 'full' : 'wait';
   }
 
-  #turn({ item, weight, pushed, offered }: Waiter<Item>): void {
-    this.#active += weight;
+  #turn(waiter: Waiter<Item, Result>): void {
+    this.#active += waiter.weight;
     this.#producers.wake();
-    if (pushed !== undefined) pushed.resolve();
-    else void offered?.runInAsyncScope(() => this.#serveOffered(item, weight));
+    waiter.scope.runInAsyncScope(this.#serveWaiter, undefined, waiter);
   }
 
-  #drop(place: Place<Waiter<Item>>, reason: DropReason): void {
-    const { item, pushed, offered } = place.item;
+  /** One for all of them. */
+  readonly #serveWaiter = ({ item, weight, pushed }: Waiter<Item, Result>): void =>
+    this.#serve(item, weight, pushed);
+
+  #drop(place: Place<Waiter<Item, Result>>, reason: DropReason): void {
+    const { item, pushed, scope } = place.item;
     this.#dropped += 1;
     this.#tellRefusal(reasons[reason]);
     this.#producers.wake();
     if (pushed !== undefined) pushed.reject(this.#droppedError(place, reason, 'an item waited'));
     else if (this.#settings.onFailure !== undefined) {
       const error = this.#droppedError(place, reason, 'an item waited');
-      offered?.runInAsyncScope(() => this.#tellFailure(error, item));
+      scope.runInAsyncScope(() => this.#tellFailure(error, item));
     }
   }
 
@@ -314,4 +345,11 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
       { data: { name, retryAfterMs, length: this.line.length, maxLength } },
     );
   }
+}
+
+function isPromiseLike<Result>(result: Result | PromiseLike<Result>): result is PromiseLike<Result> {
+  if (result instanceof Promise) return true;
+  return (
+    typeof result === 'object' && result !== null && typeof (result as { then?: unknown }).then === 'function'
+  );
 }
