@@ -25,6 +25,7 @@ export function plimsollTake(
   rule: Pick<RateLimitRule<string>, 'limit'> &
     ({ kind: 'rate'; perMs: number } | { kind: 'quota'; per: 'month' }),
   store?: RateLimitStore,
+  atOnce = false,
 ): Take {
   const limit = createRateLimit<string>({
     name,
@@ -32,6 +33,13 @@ export function plimsollTake(
     // Whoever gives up on a busy machine would be the fastest.
     ...(store === undefined ? {} : { store, whenStoreFails: 'closed', storeTimeoutMs: 10_000 }),
   });
+  if (atOnce)
+    return async (all, from, count) => {
+      let denied = 0;
+      for (let at = from; at < from + count; at += 1)
+        if (!limit.takeNow(all[at % all.length] as string).allowed) denied += 1;
+      return denied;
+    };
   return async (all, from, count) => {
     let denied = 0;
     for (let at = from; at < from + count; at += 1) {

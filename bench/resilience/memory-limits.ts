@@ -25,6 +25,11 @@ const limiters: readonly Limiter[] = [
     make: (name, limit) => plimsollTake(name, { kind: 'rate', limit, perMs: hourMs }),
   },
   {
+    name: 'plimsoll GCRA, takeNow',
+    setting: 'the same by takeNow, which gives no promise',
+    make: (name, limit) => plimsollTake(name, { kind: 'rate', limit, perMs: hourMs }, undefined, true),
+  },
+  {
     name: 'plimsoll fixed window',
     setting: 'one rule of kind quota for a month, memoryStore of 100,000 keys',
     make: (name, limit) => plimsollTake(name, { kind: 'quota', limit, per: 'month' }),

@@ -77,10 +77,11 @@ const targets: readonly Target[] = [
       ),
     ];
   }),
-  ...(['allowed', 'denied'] as const).map((verdict) => {
+  ...(['allowed', 'denied'] as const).flatMap((verdict) => {
     const limit = (subject: string): Place => ({ case: memoryLimitsName(verdict), subject });
-    const [mine, peer] = [limit('plimsoll GCRA'), limit('rate-limiter-flexible')];
-    return cheaper(`rate-limiter-flexible to GCRA in memory, ${verdict}`, mine, peer, 5);
+    return ['plimsoll GCRA', 'plimsoll GCRA, takeNow'].map((mine) =>
+      cheaper(`rate-limiter-flexible to ${mine}, ${verdict}`, limit(mine), limit('rate-limiter-flexible'), 5),
+    );
   }),
   ...['', ', auto'].map((suffix) =>
     faster(

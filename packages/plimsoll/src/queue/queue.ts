@@ -218,12 +218,13 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
       this.#failed(error, item, weight, pushed);
       return;
     }
-    if (!isPromiseLike(result)) {
+    const running = asPromise(result);
+    if (running === undefined) {
       this.#service.end(weight);
       pushed?.resolve(result);
       return;
     }
-    result.then(
+    running.then(
       (value) => {
         this.#service.end(weight);
         pushed?.resolve(value);
@@ -347,9 +348,10 @@ export class BoundedQueue<Item, Result> implements Queue<Item, Result> {
   }
 }
 
-function isPromiseLike<Result>(result: Result | PromiseLike<Result>): result is PromiseLike<Result> {
-  if (result instanceof Promise) return true;
-  return (
-    typeof result === 'object' && result !== null && typeof (result as { then?: unknown }).then === 'function'
-  );
+/** Undefined for what is surely a result already. Only promises of Node itself are known to end once. */
+function asPromise<Result>(result: Result | PromiseLike<Result>): Promise<Result> | undefined {
+  if (result instanceof Promise) return result as Promise<Result>;
+  return typeof result === 'object' && result !== null && 'then' in result
+    ? Promise.resolve(result)
+    : undefined;
 }

@@ -28,18 +28,27 @@ export function memoryStore(options: MemoryStoreOptions = {}): RateLimitStore {
   };
 }
 
+/** Of the last call; the next one overwrites it. */
+export interface OneTaken extends Level {
+  readonly allowed: boolean;
+}
+
 /** The counters of one rule. */
-interface Table {
+interface Table extends OneTaken {
+  /** `check`, and `take` where that is allowed. */
+  takeOne(key: string, cost: number): void;
   /** Whether there are enough points; takes none, and remembers what the others need. */
   check(key: string, cost: number): boolean;
   /** Takes what was checked just before. */
   take(): void;
   /** After what was checked just before, and taken or not. */
-  level(): Level;
+  readonly used: number;
+  readonly resetMs: number;
   reset(key: string): void;
 }
 
-class MemoryCounters implements RateCounters {
+/** @internal */
+export class MemoryCounters implements RateCounters {
   readonly #tables: readonly Table[];
 
   constructor(tables: readonly Table[]) {
@@ -60,9 +69,16 @@ class MemoryCounters implements RateCounters {
       }
       const table = this.#table(index);
       if (allowed) table.take();
-      levels.push(table.level());
+      levels.push({ used: table.used, resetMs: table.resetMs });
     }
     return { allowed, levels };
+  }
+
+  /** As `take` where there is one rule and it applies; its level is read from the table that is returned. */
+  takeOne(key: string, cost: number): OneTaken {
+    const table = this.#table(0);
+    table.takeOne(key, cost);
+    return table;
   }
 
   reset(keys: readonly (string | undefined)[]): void {
@@ -82,6 +98,8 @@ const bounded = (key: string): string => (key.length > 128 ? storedKey(key) : ke
 
 /** GCRA: of each key the time at which its bucket is full again. */
 class BucketTable implements Table {
+  allowed = false;
+  resetMs = 0;
   readonly #keys: KeyTable;
   readonly #clock: Clock;
   readonly #intervalMs: number;
@@ -103,6 +121,26 @@ class BucketTable implements Table {
     this.#mostAheadMs = rule.capacity * rule.intervalMs + toleranceMs(rule.intervalMs);
   }
 
+  /** The same as the two, without what they remember of each other. */
+  takeOne(key: string, cost: number): void {
+    const slot = this.#keys.find(bounded(key));
+    if (slot === undefined || cost === 0) {
+      this.allowed = this.check(key, cost);
+      if (this.allowed) this.take();
+      return;
+    }
+    const nowMs = this.#clock.monotonicMs();
+    let aheadMs = this.#keys.timeAt(slot) - nowMs;
+    if (aheadMs < 0) aheadMs = 0;
+    const takenMs = aheadMs + cost * this.#intervalMs;
+    this.allowed = takenMs <= this.#mostAheadMs;
+    if (this.allowed) {
+      this.#keys.setAt(slot, nowMs + takenMs);
+      aheadMs = takenMs;
+    }
+    this.resetMs = aheadMs;
+  }
+
   check(key: string, cost: number): boolean {
     const nowMs = this.#clock.monotonicMs();
     this.#nowMs = nowMs;
@@ -114,20 +152,21 @@ class BucketTable implements Table {
     else if (this.#overflows) fullAtMs = this.#overflowAtMs;
     this.#fullAtMs = fullAtMs > nowMs ? fullAtMs : nowMs;
     this.#costMs = cost * this.#intervalMs;
+    this.resetMs = this.#fullAtMs - nowMs;
     return this.#fullAtMs + this.#costMs - nowMs <= this.#mostAheadMs;
   }
 
   take(): void {
     if (this.#costMs === 0) return;
     this.#fullAtMs += this.#costMs;
+    this.resetMs = this.#fullAtMs - this.#nowMs;
     if (this.#slot !== undefined) this.#keys.setAt(this.#slot, this.#fullAtMs);
     else if (this.#overflows) this.#overflowAtMs = this.#fullAtMs;
     else this.#keys.add(this.#key, this.#fullAtMs);
   }
 
-  level(): Level {
-    const resetMs = this.#fullAtMs - this.#nowMs;
-    return { used: resetMs / this.#intervalMs, resetMs };
+  get used(): number {
+    return this.resetMs / this.#intervalMs;
   }
 
   reset(key: string): void {
@@ -137,6 +176,7 @@ class BucketTable implements Table {
 
 /** Points used by each key in the window of now; those of an ended window go all at once. */
 class QuotaTable implements Table {
+  allowed = false;
   readonly #maxKeys: number;
   readonly #clock: Clock;
   readonly #capacity: number;
@@ -158,6 +198,11 @@ class QuotaTable implements Table {
     this.#clock = clock;
     this.#capacity = rule.capacity;
     this.#per = rule.per;
+  }
+
+  takeOne(key: string, cost: number): void {
+    this.allowed = this.check(key, cost);
+    if (this.allowed) this.take();
   }
 
   check(key: string, cost: number): boolean {
@@ -188,8 +233,12 @@ class QuotaTable implements Table {
     else this.#used.set(this.#key, this.#before);
   }
 
-  level(): Level {
-    return { used: this.#before, resetMs: this.#before === 0 ? 0 : this.#endMs - this.#nowMs };
+  get used(): number {
+    return this.#before;
+  }
+
+  get resetMs(): number {
+    return this.#before === 0 ? 0 : this.#endMs - this.#nowMs;
   }
 
   reset(key: string): void {

@@ -22,6 +22,41 @@ describe('a limit', () => {
     },
   });
 
+  test('takeNow says at once what take says, for one rule, for several, and for a rule that does not apply', async () => {
+    const second = { kind: 'rate', name: 'second', limit: 10, perMs: 1_000, burst: 3 } as const;
+    const hour = { kind: 'quota', name: 'hour', limit: 2, per: 'hour' } as const;
+    const odd = { ...second, key: (id: number) => (id % 2 === 0 ? undefined : `${id}`) };
+    for (const rules of [[second], [hour], [odd], [second, hour]]) {
+      const clock = Object.assign(manual(), { now: () => 0 });
+      const [now, later] = [1, 2].map(() => createRateLimit<number>({ name: 'api', rules, clock }));
+      for (const [id, cost, ms] of [
+        [1, 1, 0],
+        [1, 2, 0],
+        [1, 1, 0],
+        [2, 1, 0],
+        [1, 1, 150],
+        [1, 9, 0],
+      ] as const) {
+        clock.ms += ms;
+        const said = now!.takeNow(id, cost);
+        expect(said).toEqual(await later!.take(id, cost));
+        expect(said.rules).toEqual((await later!.peek(id, cost)).rules);
+      }
+      expect(now!.state()).toEqual(later!.state());
+      expect(now!.state().denied).toBeGreaterThan(0);
+    }
+  });
+
+  test('takeNow of a shared store is refused, as is a cost that would give points', () => {
+    const store: RateLimitStore = { ...memoryStore(), shared: true };
+    const rules = [{ kind: 'rate', name: 'all', limit: 1, perMs: 1_000 }] as const;
+    const shared = createRateLimit({ name: 'api', rules, store, whenStoreFails: 'open' });
+    expect(() => shared.takeNow()).toThrow(expect.objectContaining({ code: 'PL_CONFIG' }));
+    const own = createRateLimit({ name: 'api', rules });
+    for (const cost of [0, -1, NaN, Infinity])
+      expect(() => own.takeNow(undefined, cost)).toThrow(expect.objectContaining({ code: 'PL_CONFIG' }));
+  });
+
   test('tells what is left, when all is back and when to come again, of the rule that binds', async () => {
     const clock = manual();
     const limit = createRateLimit({

@@ -3,8 +3,8 @@ import { refusals } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.ts';
 import { policyField } from './headers.ts';
-import { memoryStore } from './memory-store.ts';
-import { Result, waitMs, type RateLimitResult } from './result.ts';
+import { MemoryCounters, memoryStore } from './memory-store.ts';
+import { Result, slack, waitMs, type RateLimitResult } from './result.ts';
 import { nameProblems, ruleProblems, storeRule, type RateLimitRule, type StoreRule } from './rules.ts';
 import { SharedCounters, type StoreFailure, type StoreHealth } from './shared-counters.ts';
 import type { Decision, RateCounters, RateLimitStore } from './store.ts';
@@ -44,6 +44,8 @@ export interface RateLimit<Subject = void> {
   readonly policy: string;
   /** Takes `cost` points (default 1) when every rule has them; else nothing. Never rejects because of a store. */
   take(subject: Subject, cost?: number): Promise<RateLimitResult>;
+  /** As `take`, at once: for a store in this process. Throws PL_CONFIG where the store is shared. */
+  takeNow(subject: Subject, cost?: number): RateLimitResult;
   /** What `take` would say; takes nothing. */
   peek(subject: Subject, cost?: number): Promise<RateLimitResult>;
   /** Gives all points back, as after a login that succeeded. Rejects with the store's own error. */
@@ -96,6 +98,15 @@ export class Limiter<Subject> implements RateLimit<Subject> {
   readonly #scope: object;
   readonly #shared: SharedCounters | undefined;
   readonly #counters: RateCounters;
+  /** The only rule, where its counters are in this process. */
+  readonly #only:
+    | {
+        readonly rule: StoreRule;
+        readonly slack: number;
+        readonly keyOf: RateLimitRule<Subject>['key'];
+        readonly counters: MemoryCounters;
+      }
+    | undefined;
   #allowed = 0;
   #denied = 0;
   #degraded = 0;
@@ -110,6 +121,9 @@ export class Limiter<Subject> implements RateLimit<Subject> {
     this.#scope = scope;
     const opening = { name, rules: this.rules, clock, scope };
     this.#counters = store.open(opening);
+    const [rule, ...more] = this.rules;
+    if (this.#counters instanceof MemoryCounters && rule !== undefined && more.length === 0)
+      this.#only = { rule, slack: slack(rule), keyOf: this.#keyOf[0], counters: this.#counters };
     this.#shared = store.shared
       ? new SharedCounters({
           ...opening,
@@ -135,6 +149,15 @@ export class Limiter<Subject> implements RateLimit<Subject> {
     }
   }
 
+  takeNow(subject: Subject, cost = 1): RateLimitResult {
+    if (this.#shared !== undefined)
+      throw new PlimsollError(
+        'PL_CONFIG',
+        `${this.name} keeps its counters in a shared store, which does not answer at once; use take`,
+      );
+    return this.#tell(this.decide(subject, cost) as Result);
+  }
+
   async peek(subject: Subject, cost = 1): Promise<RateLimitResult> {
     assertCost(cost);
     const { levels, rules, ...decided } =
@@ -145,7 +168,7 @@ export class Limiter<Subject> implements RateLimit<Subject> {
       const rule = rules[index];
       return level === undefined || rule === undefined || waitMs(rule, level, cost) === 0;
     });
-    return new Result(rules, { ...decided, levels, allowed: decided.allowed && enough }, cost);
+    return Result.of(rules, { ...decided, levels, allowed: decided.allowed && enough }, cost);
   }
 
   async reset(subject: Subject): Promise<void> {
@@ -196,11 +219,17 @@ export class Limiter<Subject> implements RateLimit<Subject> {
   /** As {@link take}, at once where the counters are in this process, and told to nobody. */
   decide(subject: Subject, cost: number): Result | Promise<Result> {
     assertCost(cost);
-    if (this.#shared === undefined) return new Result(this.rules, this.#takeHere(subject, cost), cost);
+    const only = this.#only;
+    if (only !== undefined) {
+      const key = only.keyOf === undefined ? '' : only.keyOf(subject);
+      if (key !== undefined)
+        return Result.ofOne(this.rules, only.rule, only.slack, only.counters.takeOne(key, cost), cost);
+    }
+    if (this.#shared === undefined) return Result.of(this.rules, this.#takeHere(subject, cost), cost);
     const decided = this.#shared.take(this.#keysOf(subject, []), cost);
     return decided instanceof Promise
-      ? decided.then((later) => new Result(later.rules, later, cost))
-      : new Result(decided.rules, decided, cost);
+      ? decided.then((later) => Result.of(later.rules, later, cost))
+      : Result.of(decided.rules, decided, cost);
   }
 
   #keysOf(subject: Subject, keys: (string | undefined)[]): (string | undefined)[] {

@@ -41,6 +41,11 @@ export interface DecidedResult {
   readonly retryAfterMs?: number;
 }
 
+/** Where the counter of the only rule stands. */
+interface OneLevel extends Level {
+  readonly allowed: boolean;
+}
+
 /** Milliseconds until `cost` points are there. */
 export function waitMs(rule: StoreRule, { used, resetMs }: Level, cost: number): number {
   if (cost > rule.capacity) return Infinity;
@@ -50,32 +55,61 @@ export function waitMs(rule: StoreRule, { used, resetMs }: Level, cost: number):
 }
 
 /** The points that come back within the tolerance. */
-const slack = (rule: StoreRule): number =>
+export const slack = (rule: StoreRule): number =>
   rule.kind === 'rate' ? toleranceMs(rule.intervalMs) / rule.intervalMs : 0;
 
-function remainingOf(rule: StoreRule, used: number): number {
-  const left = Math.floor(rule.capacity - used + slack(rule));
+function remainingOf(rule: StoreRule, used: number, slackOfRule = slack(rule)): number {
+  const left = Math.floor(rule.capacity - used + slackOfRule);
   return left > 0 ? left : 0;
 }
+
+/** What binds; that of nothing where no rule applied. */
+type Binding = Pick<RateLimitResult, 'rule' | 'limit' | 'remaining' | 'resetMs' | 'retryAfterMs'>;
 
 /** The states of the rules are made when they are asked for: most callers need only whether it is allowed. */
 export class Result implements RateLimitResult {
   readonly allowed: boolean;
-  readonly rule: string | undefined = undefined;
-  readonly limit: number = Infinity;
-  readonly remaining: number = Infinity;
-  readonly resetMs: number = 0;
-  readonly retryAfterMs: number = 0;
+  readonly rule: string | undefined;
+  readonly limit: number;
+  readonly remaining: number;
+  readonly resetMs: number;
+  readonly retryAfterMs: number;
   readonly degraded: Degraded | undefined;
   readonly #rules: readonly StoreRule[];
-  readonly #levels: readonly (Level | undefined)[];
+  /** Of the only rule, where there is no list of levels. */
+  readonly #used: number;
+  readonly #levels: readonly (Level | undefined)[] | undefined;
 
-  constructor(rules: readonly StoreRule[], decided: DecidedResult, cost: number) {
-    const { allowed, levels } = decided;
+  private constructor(
+    rules: readonly StoreRule[],
+    allowed: boolean,
+    { rule, limit, remaining, resetMs, retryAfterMs }: Binding,
+    degraded: Degraded | undefined,
+    used: number,
+    levels: readonly (Level | undefined)[] | undefined,
+  ) {
     this.allowed = allowed;
-    this.degraded = decided.degraded;
+    this.rule = rule;
+    this.limit = limit;
+    this.remaining = remaining;
+    this.resetMs = resetMs;
+    // A store rounds; who is refused never hears "at once".
+    this.retryAfterMs = allowed || retryAfterMs > 0 ? retryAfterMs : 1;
+    this.degraded = degraded;
     this.#rules = rules;
+    this.#used = used;
     this.#levels = levels;
+  }
+
+  static of(rules: readonly StoreRule[], decided: DecidedResult, cost: number): Result {
+    const { allowed, levels } = decided;
+    let binding: Binding = {
+      rule: undefined,
+      limit: Infinity,
+      remaining: Infinity,
+      resetMs: 0,
+      retryAfterMs: 0,
+    };
     for (let index = 0; index < levels.length; index += 1) {
       const level = levels[index];
       const rule = rules[index];
@@ -83,22 +117,38 @@ export class Result implements RateLimitResult {
       const remaining = remainingOf(rule, level.used);
       const retryAfterMs = allowed ? 0 : waitMs(rule, level, cost);
       const binds =
-        this.rule === undefined || (allowed ? remaining < this.remaining : retryAfterMs > this.retryAfterMs);
+        binding.rule === undefined ||
+        (allowed ? remaining < binding.remaining : retryAfterMs > binding.retryAfterMs);
       if (!binds) continue;
-      this.rule = rule.name;
-      this.limit = rule.capacity;
-      this.remaining = remaining;
-      this.resetMs = level.resetMs;
-      this.retryAfterMs = retryAfterMs;
+      binding = { rule: rule.name, limit: rule.capacity, remaining, resetMs: level.resetMs, retryAfterMs };
     }
-    if (decided.retryAfterMs !== undefined) this.retryAfterMs = decided.retryAfterMs;
-    // A store rounds; who is refused never hears "at once".
-    else if (!allowed && this.retryAfterMs === 0) this.retryAfterMs = 1;
+    const { degraded, retryAfterMs = binding.retryAfterMs } = decided;
+    return new Result(rules, allowed, { ...binding, retryAfterMs }, degraded, 0, levels);
+  }
+
+  /** As `of` for one rule that applied, without its lists. */
+  static ofOne(
+    rules: readonly StoreRule[],
+    rule: StoreRule,
+    slackOfRule: number,
+    level: OneLevel,
+    cost: number,
+  ): Result {
+    const { allowed, used, resetMs } = level;
+    const binding = {
+      rule: rule.name,
+      limit: rule.capacity,
+      remaining: remainingOf(rule, used, slackOfRule),
+      resetMs,
+      retryAfterMs: allowed ? 0 : waitMs(rule, level, cost),
+    };
+    return new Result(rules, allowed, binding, undefined, used, undefined);
   }
 
   get rules(): readonly RuleState[] {
+    const levels = this.#levels ?? [{ used: this.#used, resetMs: this.resetMs }];
     return this.#rules.flatMap((rule, index) => {
-      const level = this.#levels[index];
+      const level = levels[index];
       if (level === undefined) return [];
       const remaining = remainingOf(rule, level.used);
       const nextMs =

@@ -44,6 +44,24 @@ async function login(account: string, password: string): Promise<boolean> {
 }
 // #endregion
 
+// #region now
+const perTopic = createRateLimit<string>({
+  name: 'log-lines',
+  rules: [{ kind: 'rate', name: 'topic', limit: 10, perMs: 1_000, key: (topic) => topic }],
+});
+
+function log(topic: string, line: string, write: (line: string) => void): void {
+  if (perTopic.takeNow(topic).allowed) write(`${topic}: ${line}`);
+}
+// #endregion
+
+test('at once, where nothing waits', () => {
+  const lines: string[] = [];
+  for (let n = 0; n < 30; n += 1) log('cache', `miss ${n}`, (line) => lines.push(line));
+  log('pool', 'full', (line) => lines.push(line));
+  expect(lines).toEqual([...Array.from({ length: 10 }, (_, n) => `cache: miss ${n}`), 'pool: full']);
+});
+
 test('a limit by user and tenant', async () => {
   const caller = { principal: 'ann', tenant: 'acme' };
   const asAnn = <T>(fn: () => Promise<T>): Promise<T> => runInContext(createContext({ caller }), fn);
