@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Entry } from '../bank/ledger.ts';
 import { shopModules } from '../modules.ts';
 import { catalog } from '../modules/catalog/contract.ts';
+import { payments } from '../modules/payments/contract.ts';
 import { connectOutside } from '../outside.ts';
 import { importRetail } from '../retail/import.ts';
 import { routes } from '../routes.ts';
@@ -16,6 +17,8 @@ export interface RunningShop extends AsyncDisposable {
   /** Entries of the bank's ledger by key. */
   ledger(): Promise<ReadonlyMap<string, Entry>>;
   setBank(mode: { readonly mode: string; readonly latencyMs?: number }): Promise<void>;
+  /** Ends the mail server, without a word. */
+  killMail(): Promise<void>;
   /** How often each Message-ID came. */
   mails(): Promise<ReadonlyMap<string, number>>;
 }
@@ -64,7 +67,11 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
         port: 0,
         // Its clients work on the same event loop, which is then behind with their work.
         shed: false,
-        routes: routes.map(({ path, operation, ...options }) => route(path, operation, options)),
+        routes: [
+          ...routes.map(({ path, operation, ...options }) => route(path, operation, options)),
+          // A till: a payment that is answered when the bank has answered.
+          route('/payments', payments.charge, { errors: { Declined: 402 } }),
+        ],
       },
       worker: { concurrency: 8, pollMs: 50, backoff: { baseMs: 20, maxMs: 200 } },
       expectedPeak: { requestsPerSecond: 100 },
@@ -83,6 +90,9 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
     },
     async setBank(mode) {
       await fetch(`${bankUrl}/mode`, { method: 'PUT', body: JSON.stringify(mode) });
+    },
+    async killMail() {
+      await mail.kill();
     },
     async mails() {
       const listed = await getJson(`http://127.0.0.1:${mailPorts.http}/messages`, messages);

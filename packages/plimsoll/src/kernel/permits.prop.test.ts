@@ -120,7 +120,7 @@ test('the estimate is the line by the turns that ended of late; a guess when nob
   nowMs += 500;
   expect(permits.estimateMs(nowMs)).toBe((89 + 1) * 50);
   nowMs += 500;
-  expect(permits.estimateMs(nowMs), 'nothing ends').toBe(30_000);
+  expect(permits.estimateMs(nowMs), 'nothing ends').toBe(5_000);
   nowMs += 60_000;
   expect(permits.estimateMs(nowMs), 'it may have been idle').toBe(1_000);
 });

@@ -3,7 +3,8 @@ import type { Place, WaitingLine } from './waiting-line.ts';
 /** Milliseconds in which ended turns are counted for an estimate. */
 const windowMs = 500;
 const unknownMs = 1_000;
-const longestMs = 30_000;
+/** What hangs may end at any moment; who was told a longer time would come back long after that. */
+const longestMs = 5_000;
 
 /** What waits for permits. */
 export interface Weighted {
