@@ -122,10 +122,14 @@ describe('calls from one module into another', () => {
   });
 
   test('the plan changes one module, or takes the guards from all', async () => {
-    await startWith({
+    // #region plan
+    const policies: PlanOptions['policies'] = {
       modules: { bulkhead: { max: 100 } },
       overrides: [policyFor(ill, { bulkhead: { max: 1, maxWaiting: 0 }, retry: false })],
-    });
+      outgoing: [bank], // a policy, or an HTTP client
+    };
+    // #endregion
+    await startWith(policies);
     const { promise, resolve } = Promise.withResolvers<Record<string, never>>();
     symptom = () => promise;
     const first = app.call(caller.seeIll, {});
