@@ -6,7 +6,7 @@ import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { cancelRunning } from './cancel.ts';
 import { isConnectionFailure, sqlState, translateFailure } from './failures.ts';
-import type { DriverOptions, Sql } from './sql.ts';
+import type { CompiledSql, DriverOptions, Sql } from './sql.ts';
 
 export type Row = Record<string, unknown>;
 
@@ -65,7 +65,15 @@ function wrongCount(statement: Sql, wanted: string, got: number): PlimsollError 
   );
 }
 
-function queryConfig(text: string, { rowMode, types }: DriverOptions): pg.QueryConfig {
+export type Answer = pg.QueryResult<Row> | pg.QueryResult<Row>[];
+
+/** Sends one statement on a client. */
+export type Send = (client: pg.ClientBase, statement: CompiledSql) => Promise<Answer>;
+
+const sendAlone: Send = (client, { text, values, driver }) =>
+  client.query<Row>(driver === undefined ? text : queryConfig(text, driver), values as unknown[]);
+
+export function queryConfig(text: string, { rowMode, types }: DriverOptions = {}): pg.QueryConfig {
   return {
     text,
     ...(rowMode === undefined ? {} : { rowMode }),
@@ -90,8 +98,10 @@ export async function runStatement<T>(
   statement: Sql,
   { server, scope, cancels }: StatementTarget,
   pick: (result: StatementResult, statement: Sql) => T,
+  send: Send = sendAlone,
 ): Promise<T> {
-  const { text, values, driver } = statement.compile();
+  const compiled = statement.compile();
+  const { text, driver } = compiled;
   const context = currentContext();
   if (context !== undefined) assertAlive(context, 'statement');
   const startedMs = systemClock.monotonicMs();
@@ -99,10 +109,7 @@ export async function runStatement<T>(
   let rows: Row[] = [];
   let affected = 0;
   let cancelling: Promise<void> | undefined;
-  const running: Promise<pg.QueryResult<Row> | pg.QueryResult<Row>[]> = client.query<Row>(
-    driver === undefined ? text : queryConfig(text, driver),
-    values as unknown[],
-  );
+  const running = send(client, compiled);
   const unwatch =
     context === undefined || !cancels
       ? undefined

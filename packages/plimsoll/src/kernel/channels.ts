@@ -41,6 +41,36 @@ export interface QueryMessage {
   readonly operation: string | undefined;
   readonly error?: unknown;
 }
+/**
+ * Why a read went where it went. To a replica: `intent` asked for nothing that it could lack, `token` it has what its
+ * reader has seen, `tx` a snapshot, `conflict` another server failed first. To the primary: `intent` asked for it,
+ * `token` no replica has what its reader has seen, `lag` they are too late, `epoch` its reader saw another history,
+ * `unknown` its reader's last commit has no position, `no_replica` none is well, `conflict` a replica failed first,
+ * `tx` a snapshot that no replica can serve. `budget`: refused, as much falls back to the primary as may.
+ */
+export type RouteReason =
+  | 'intent'
+  | 'tx'
+  | 'token'
+  | 'lag'
+  | 'epoch'
+  | 'unknown'
+  | 'no_replica'
+  | 'budget'
+  | 'conflict';
+/** Where one read went. Published in the context of the operation that reads. */
+export interface RouteMessage {
+  readonly scope: object;
+  readonly role: 'replica' | 'primary' | 'refused';
+  /** `replica-1`, `primary-reads`. */
+  readonly server: string;
+  readonly reason: RouteReason;
+  /** `session`, `eventual`, … as asked for. */
+  readonly consistency: string;
+  /** For a replica to reach a position, and for a place among those that fall back. */
+  readonly waitedMs: number;
+  readonly operation: string | undefined;
+}
 /** Published in the context of the operation that waits. */
 export interface PoolWaitMessage {
   readonly scope: object;
@@ -97,7 +127,15 @@ export type BreakerState = 'closed' | 'open' | 'half-open';
 /** A call that never reached what it was for. */
 export interface RefusalMessage {
   readonly scope: object;
-  readonly policy: 'breaker' | 'bulkhead' | 'queue' | 'limit' | 'shed' | 'rate-limit' | 'retry-budget';
+  readonly policy:
+    | 'breaker'
+    | 'bulkhead'
+    | 'queue'
+    | 'limit'
+    | 'shed'
+    | 'rate-limit'
+    | 'retry-budget'
+    | 'fallback';
   readonly name: string;
   readonly reason: string;
 }
@@ -151,6 +189,7 @@ function messageChannel<Message>(name: string): MessageChannel<Message> {
 export const httpRequests: MessageChannel<HttpRequestMessage> = messageChannel('plimsoll:http.request');
 export const operations: MessageChannel<OperationMessage> = messageChannel('plimsoll:operation');
 export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:database.query');
+export const routes: MessageChannel<RouteMessage> = messageChannel('plimsoll:database.route');
 export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
 export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = messageChannel(
   'plimsoll:http.client.request',

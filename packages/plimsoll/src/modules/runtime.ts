@@ -56,8 +56,8 @@ export interface Runtime {
 }
 
 const defaultTimeoutMs = 10_000;
-const strongRead = { strong: true };
-const eventualRead = { strong: false };
+const strongRead = { consistency: 'strong' } as const;
+const asTheDatabaseSays = {};
 
 /** From where an operation is called, and what tells this call from the others made there. */
 interface Hop {
@@ -174,7 +174,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           valid,
           new QueryHandlerContext(handlerOptions(module, context, wire), db),
         ),
-      context.strong ? strongRead : eventualRead,
+      context.strong ? strongRead : asTheDatabaseSays,
     );
     return validOutput(operation, result, wire);
   }
