@@ -13,6 +13,7 @@ import type { Consistency } from './routing/consistency.ts';
 import type { OpenMonitor } from './routing/monitor.ts';
 import { assertPossible, type RoutingSettings } from './routing/options.ts';
 import { Reads, type ReadWishes } from './routing/reads.ts';
+import { notThePrimary } from './routing/router.ts';
 import { createRouting, routingState } from './routing/routing.ts';
 import type { Session } from './session.ts';
 import { sql, type Sql } from './sql.ts';
@@ -75,8 +76,14 @@ export function assembleDatabase(parts: DatabaseParts): Database {
     return wishes.snapshot === true ? await reads.snapshot(fn, wishes) : await fn(reads.statements(wishes));
   }
 
+  /** What is written to a primary that was replaced is lost. Where nothing watches, nothing would lift this again. */
+  function refuseIfFenced(): void {
+    if (routing !== undefined && causality.fenced) throw notThePrimary(primary.server);
+  }
+
   /** What may have written, outside a transaction: its position is taken when somebody needs it. */
   const statements = queryable(async (statement, pick) => {
+    refuseIfFenced();
     const seen = currentContext()?.seen;
     if (seen === undefined) return await runOnPool(primary, scope, statement, pick);
     try {
@@ -101,8 +108,10 @@ export function assembleDatabase(parts: DatabaseParts): Database {
     }
   }
 
-  const transaction: Database['transaction'] = (fn, options) =>
-    runTransaction(primary, scope, fn, options, setting);
+  const transaction: Database['transaction'] = async (fn, options) => {
+    refuseIfFenced();
+    return await runTransaction(primary, scope, fn, options, setting);
+  };
   const canary =
     settings.canaryMs > 0 && routing !== undefined
       ? new Canary({
