@@ -36,7 +36,8 @@ export function fromPool(pool: pg.Pool, options: FromPoolOptions = {}): Database
     scope,
     name: options.name ?? new pg.Client(pool.options).database ?? 'postgres',
     consistency,
-    settings: routingSettings(options.routing ?? {}, consistency, replicas.length),
+    // A pooler may stand before a pool of yours: what it tells of its server is asked with each read.
+    settings: routingSettings({ pooler: 'one-to-one', ...options.routing }, consistency, replicas.length),
     primary,
     primaryReads: primary,
     replicas: replicas.map((replica, index) => adoptPool(replica, `replica-${index + 1}`, scope)),

@@ -5,7 +5,7 @@ import { epochOf } from './epoch.ts';
 
 const row = (timeline: number, position: string, hasTable = false): unknown[] => {
   const walFile = `${timeline.toString(16).padStart(8, '0')}0000000000000001`;
-  return [walFile, position, position, '1000', '16777216', '77', hasTable];
+  return [`${walFile} ${position} ${position}`, '16777216', '77', hasTable];
 };
 
 /** Of a primary without the table of the epoch. */
@@ -38,7 +38,7 @@ test('settling asks again when another statement ended meanwhile', async () => {
     asked += 1;
     const { turn } = causality;
     if (asked === 1) causality.markDue(seen);
-    const position = { timeline: 1, flushed: 100n, inserted: 100n + BigInt(asked), incarnation: 1 };
+    const position = { timeline: 1, flushed: 100n, inserted: 100n + BigInt(asked) };
     return Promise.resolve({ position, turn });
   });
   expect(asked).toBe(2);
@@ -58,7 +58,7 @@ test('an unknown outcome is not resolved by a position: the commit may still be 
 
 test('a primary on an earlier timeline is fenced, until the right one answers again', async () => {
   const causality = await primaryAt(3);
-  const position = { timeline: 2, flushed: 1n, inserted: 1n, incarnation: 1 };
+  const position = { timeline: 2, flushed: 1n, inserted: 1n };
   expect(causality.accepts(position)).toBe(false);
   expect(causality.fenced).toBe(true);
   expect(await causality.learn(() => Promise.resolve(row(2, '0/1000100')))).toBeUndefined();

@@ -1,7 +1,7 @@
 import type { Lsn, Seen } from '../../kernel/seen.ts';
 import { sqlState } from '../failures.ts';
 import { learnEpoch, type AskRow, type Epoch, type Learned } from './epoch.ts';
-import type { PrimaryPosition } from './position.ts';
+import { readPrimary, type PrimaryPosition } from './position.ts';
 
 /** The position of a primary, and the `turn` of its causality from before it was asked for. */
 export interface Sampled {
@@ -25,6 +25,7 @@ export class Causality {
   /** Replaced when the primary tells of another one; never goes back to an earlier timeline. */
   #epoch: Epoch | undefined;
   #learnedAtMs = -Infinity;
+  #segmentBytes: bigint | undefined;
   /** Why positions cannot be had from this server; nothing is noted then. */
   #unsupported: string | undefined;
   /** Set while the server that answers as primary is on an earlier timeline than one seen before. */
@@ -72,8 +73,14 @@ export class Causality {
     if (learned === undefined) return undefined;
     this.#unsupported = undefined;
     this.#learnedAtMs = this.#clock();
+    this.#segmentBytes = learned.segmentBytes;
     if (!this.#isFenced(learned.position)) this.#epoch = learned.epoch;
     return this.#fenced ? undefined : learned;
+  }
+
+  /** What a primary answered; undefined when it is a standby. */
+  positionIn(row: unknown): PrimaryPosition | undefined {
+    return readPrimary(row, this.#segmentBytes);
   }
 
   /** Whether positions of this timeline can be noted as they are; else {@link learn} first. */

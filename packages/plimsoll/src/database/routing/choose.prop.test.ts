@@ -163,10 +163,15 @@ describe('positions', () => {
   });
 
   test('what a standby may have shown is past its position while it has more to replay', () => {
-    const row = (replayed: string, received: string | null): unknown => [replayed, received, '7'];
+    const row = (replayed: string, received: string | null): unknown => [
+      true,
+      replayed,
+      received,
+      '0.000007',
+    ];
     expect(readReplica(row('0/10', '0/10'))).toEqual({ replayed: 16n, shown: 16n, incarnation: 7 });
     expect(readReplica(row('0/10', '0/20'))).toEqual({ replayed: 16n, shown: 17n, incarnation: 7 });
     expect(readReplica(row('0/10', null))).toEqual({ replayed: 16n, shown: 16n, incarnation: 7 });
-    expect(readReplica([null, null, '7'])).toMatchObject({ replayed: undefined });
+    expect(readReplica([false, '0/10', '0/10', '7'])).toMatchObject({ replayed: undefined });
   });
 });

@@ -4,7 +4,7 @@ import type { Seen } from '../../kernel/seen.ts';
 import { sqlState } from '../failures.ts';
 import type { Causality } from './causality.ts';
 import { sendFlight } from './flight.ts';
-import { columnsOf, primarySample, readPrimary } from './position.ts';
+import { columnsOf, primarySample } from './position.ts';
 
 /** Before COMMIT: whether it will wait for the disk, which may hold for this transaction only, and whether it wrote. */
 const beforeCommit = `select current_setting('synchronous_commit'), pg_current_xact_id_if_assigned() is not null`;
@@ -43,7 +43,7 @@ export async function commitNoting(client: pg.ClientBase, causality: Causality, 
   const [before, commit, after] = results;
   if (commit?.command !== 'COMMIT') return commit?.command ?? '';
   const [syncs, wrote] = columnsOf(before?.rows[0]);
-  const position = readPrimary(after?.rows[0]);
+  const position = causality.positionIn(after?.rows[0]);
   if (position === undefined || !causality.accepts(position)) {
     causality.noteUnknown(seen);
   } else if (!causality.knows(position.timeline)) {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { sqlState } from '../failures.ts';
-import { columnsOf, primaryColumns, readPrimary, type PrimaryPosition } from './position.ts';
+import { columnsOf, primaryColumns, readPrimary, segmentColumn, type PrimaryPosition } from './position.ts';
 
 /** The history of the log that a primary writes. */
 export interface Epoch {
@@ -15,12 +15,13 @@ export interface Epoch {
 export interface Learned {
   readonly epoch: Epoch;
   readonly position: PrimaryPosition;
+  readonly segmentBytes: bigint;
 }
 
 /** Sends one statement and answers its only row. */
 export type AskRow = (text: string) => Promise<unknown>;
 
-const describePrimary = `select ${primaryColumns}, (select system_identifier::text from pg_control_system()) as system,
+const describePrimary = `select ${primaryColumns}, ${segmentColumn}, (select system_identifier::text from pg_control_system()) as system,
   to_regclass('plimsoll.epoch') is not null as has_table`;
 
 /** `pg` sends numbers that we made ourselves; nothing here comes from outside. */
@@ -40,11 +41,12 @@ const readRow = `select system, timeline, id::text from plimsoll.epoch`;
  */
 export async function learnEpoch(ask: AskRow): Promise<Learned | undefined> {
   const row = await ask(describePrimary);
-  const position = readPrimary(row);
+  const [, segment, system, hasTable] = columnsOf(row);
+  const segmentBytes = BigInt(String(segment));
+  const position = readPrimary(row, segmentBytes);
   if (position === undefined) return undefined;
-  const [system, hasTable] = columnsOf(row).slice(-2);
   const rowId = hasTable === true ? await rowOf(ask, String(system), position.timeline) : undefined;
-  return { epoch: epochOf(String(system), position.timeline, rowId), position };
+  return { epoch: epochOf(String(system), position.timeline, rowId), position, segmentBytes };
 }
 
 async function rowOf(ask: AskRow, system: string, timeline: number): Promise<string | undefined> {

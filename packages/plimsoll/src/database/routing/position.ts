@@ -7,8 +7,6 @@ export interface PrimaryPosition {
   readonly flushed: Lsn;
   /** What is written at all, brought back to a position that a replica can reach. */
   readonly inserted: Lsn;
-  /** When its server started, in microseconds of its own clock. */
-  readonly incarnation: number;
 }
 
 /** What a standby shows, as it answers {@link replicaSample}. */
@@ -17,35 +15,25 @@ export interface ReplicaPosition {
   readonly replayed: Lsn | undefined;
   /** Nothing past this was visible there when it was taken; a position to ask of the next server. */
   readonly shown: Lsn;
-  readonly incarnation: number;
+  /** When its server started, by its own clock; undefined when that was not asked. */
+  readonly incarnation: number | undefined;
 }
 
-const started = '(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text';
-const unlessStandby = (expression: string): string =>
-  `case when not pg_is_in_recovery() then ${expression} end`;
-
-/** Columns of one row; null on a standby, which would fail on these functions. */
-export const primaryColumns: string = [
-  unlessStandby('pg_walfile_name(pg_current_wal_insert_lsn())'),
-  unlessStandby('pg_current_wal_flush_lsn()::text'),
-  unlessStandby('pg_current_wal_insert_lsn()::text'),
-  started,
-  "pg_size_bytes(current_setting('wal_segment_size'))::text",
-]
-  .map((expression, index) => `${expression} as p${index}`)
-  .join(', ');
+/** One column, null on a standby, which would fail on these functions. It travels with reads and commits: kept cheap. */
+export const primaryColumns: string = `case when not pg_is_in_recovery() then concat_ws(' ',
+  pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn()) end as p0`;
+/** Only {@link learnEpoch} asks for it: it never changes. */
+export const segmentColumn = "pg_size_bytes(current_setting('wal_segment_size'))::text as segment";
 
 /** The received position is asked for after the replayed one: see {@link readReplica}. */
-export const replicaColumns: string = [
-  'case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text end',
-  'case when pg_is_in_recovery() then pg_last_wal_receive_lsn()::text end',
-  started,
-]
-  .map((expression, index) => `${expression} as r${index}`)
-  .join(', ');
+const shownColumns =
+  'pg_is_in_recovery() as r0, pg_last_wal_replay_lsn() as r1, pg_last_wal_receive_lsn() as r2';
+export const replicaColumns: string = `${shownColumns}, extract(epoch from pg_postmaster_start_time()) as r3`;
 
 export const primarySample: string = `select ${primaryColumns}`;
 export const replicaSample: string = `select ${replicaColumns}`;
+/** On a connection of which it is known which incarnation it goes to. */
+export const shownSample: string = `select ${shownColumns}`;
 
 /** Values of a row in the order of its columns, whether `pg` made it an array or an object. */
 export function columnsOf(row: unknown): readonly unknown[] {
@@ -54,17 +42,16 @@ export function columnsOf(row: unknown): readonly unknown[] {
 }
 
 /** Undefined when the server is a standby. */
-export function readPrimary(row: unknown): PrimaryPosition | undefined {
-  const [walFile, flushed, inserted, incarnation, segmentBytes] = columnsOf(row);
-  if (typeof walFile !== 'string') return undefined;
-  const at = parseLsn(String(inserted));
-  const safe = parseLsn(String(flushed));
-  if (at === undefined || safe === undefined) return undefined;
+export function readPrimary(row: unknown, segmentBytes: bigint | undefined): PrimaryPosition | undefined {
+  const [told] = columnsOf(row);
+  if (typeof told !== 'string') return undefined;
+  const [walFile = '', flushed = '', inserted = ''] = told.split(' ');
+  const [safe, at] = [parseLsn(flushed), parseLsn(inserted)];
+  if (safe === undefined || at === undefined) return undefined;
   return {
     timeline: Number.parseInt(walFile.slice(0, 8), 16),
     flushed: safe,
-    inserted: reachable(at, BigInt(String(segmentBytes))),
-    incarnation: Number(incarnation),
+    inserted: reachable(at, segmentBytes),
   };
 }
 
@@ -74,14 +61,15 @@ export function readPrimary(row: unknown): PrimaryPosition | undefined {
  * whoever is to have it must be past the reported position.
  */
 export function readReplica(row: unknown): ReplicaPosition {
-  const [replayedText, receivedText, incarnation] = columnsOf(row);
+  const [standby, replayedText, receivedText, started] = columnsOf(row);
   const replayed = typeof replayedText === 'string' ? parseLsn(replayedText) : undefined;
   const received = typeof receivedText === 'string' ? parseLsn(receivedText) : undefined;
   const at = replayed ?? 0n;
   return {
-    replayed,
+    // Parsers of a query builder may leave it as text. A promoted server goes on to tell where it stopped.
+    replayed: standby === true || standby === 't' ? replayed : undefined,
     shown: received !== undefined && received > at ? at + 1n : at,
-    incarnation: Number(incarnation),
+    incarnation: started === undefined ? undefined : Math.round(Number(started) * 1_000_000),
   };
 }
 
@@ -94,9 +82,10 @@ const longHeaderBytes = 40n;
  * replica reaches that until something is. No record ends within a header, so the start of the page means the same.
  * Right behind the header one may: the end of a record that began on the page before.
  */
-export function reachable(position: Lsn, segmentBytes: bigint): Lsn {
+export function reachable(position: Lsn, segmentBytes: bigint | undefined): Lsn {
   const inPage = position % pageBytes;
   const pageStart = position - inPage;
-  const header = pageStart % segmentBytes === 0n ? longHeaderBytes : pageHeaderBytes;
+  const first = segmentBytes !== undefined && pageStart % segmentBytes === 0n;
+  const header = first ? longHeaderBytes : pageHeaderBytes;
   return inPage <= header ? pageStart : position;
 }

@@ -6,7 +6,7 @@ import type { Sql } from '../sql.ts';
 import { queryConfig, queryable, type Answer, type Queryable, type Send } from '../statements.ts';
 import type { Causality } from './causality.ts';
 import { sendFlight } from './flight.ts';
-import { primarySample, readPrimary, readReplica, replicaSample } from './position.ts';
+import { primarySample, readReplica, replicaSample, shownSample, type ReplicaPosition } from './position.ts';
 import { notThePrimary, type Chosen, type RoutedRead, type Router } from './router.ts';
 import { runSnapshot, type ChoosePlace } from './snapshot.ts';
 import { StaleRead } from './trouble.ts';
@@ -23,8 +23,11 @@ export interface Routing {
   readonly router: Router;
   readonly watch: Watch;
   readonly replicas: readonly Pool[];
-  /** Whether a URL is one server, so that what it tells of itself belongs to the read before. */
-  readonly samples: boolean;
+  /**
+   * When a replica tells which incarnation it is: `once` for each connection, or with `each` read behind a pooler, which
+   * may connect anew. `nothing` where a URL is several servers, so that what it tells may be of another one.
+   */
+  readonly told: 'once' | 'each' | 'nothing';
 }
 
 export interface ReadsOptions {
@@ -41,6 +44,8 @@ const repeatable = 'isolation level repeatable read read only';
 /** Single statements, each routed by itself, and snapshots, which stay on the server where they began. */
 export class Reads {
   readonly #options: ReadsOptions;
+  /** Of the server at the other end; it cannot change without the connection. */
+  readonly #incarnations = new WeakMap<pg.ClientBase, number>();
 
   constructor(options: ReadsOptions) {
     this.#options = options;
@@ -94,7 +99,7 @@ export class Reads {
               pool: routing.replicas[chosen.index] ?? primary,
               begin,
               sample: replicaSample,
-              accept: async (row) => this.#noteReplica(row, wishes, chosen, routing),
+              accept: async (row) => this.#noteReplica(readReplica(row), wishes, chosen, routing),
             }),
         },
       );
@@ -121,16 +126,21 @@ export class Reads {
   }
 
   #toReplica(wishes: ReadWishes, chosen: Chosen, routing: Routing): Send | undefined {
-    if (wishes.seen === undefined || !routing.samples) return undefined;
-    const after = [replicaSample];
+    const { told } = routing;
+    if (wishes.seen === undefined || told === 'nothing') return undefined;
     return async (client, { text, values, driver }) => {
+      const known = told === 'once' ? this.#incarnations.get(client) : undefined;
+      const after = [known === undefined ? replicaSample : shownSample];
       const results = await sendFlight(client, {
         ...queryConfig(text, driver),
         text,
         values: [...values],
         after,
       });
-      this.#noteReplica(results.at(-1)?.rows[0], wishes, chosen, routing);
+      const position = readReplica(results.at(-1)?.rows[0]);
+      const incarnation = position.incarnation ?? known ?? 0;
+      this.#incarnations.set(client, incarnation);
+      this.#noteReplica({ ...position, incarnation }, wishes, chosen, routing);
       return answerOf(results, after);
     };
   }
@@ -138,7 +148,7 @@ export class Reads {
   /** Throws unless the answer came from the primary. */
   async #notePrimary(row: unknown, { seen, level }: ReadWishes): Promise<void> {
     const { causality, primary, routing } = this.#options;
-    const position = readPrimary(row);
+    const position = causality.positionIn(row);
     if (position === undefined || !causality.accepts(position)) {
       if (level === 'eventual') return;
       throw notThePrimary(primary.server);
@@ -151,9 +161,13 @@ export class Reads {
   }
 
   /** Throws when another incarnation of the server answered than the one whose position was known. */
-  #noteReplica(row: unknown, { seen }: ReadWishes, chosen: Chosen, { watch, samples }: Routing): void {
-    if (!samples) return;
-    const { replayed, shown, incarnation } = readReplica(row);
+  #noteReplica(
+    { replayed, shown, incarnation = 0 }: ReplicaPosition,
+    { seen }: ReadWishes,
+    chosen: Chosen,
+    { watch, told }: Routing,
+  ): void {
+    if (told === 'nothing') return;
     const state = watch.states[chosen.index];
     if (state?.confirms(chosen.incarnation, { replayed, incarnation }) === false)
       throw new StaleRead('another incarnation of the server answered');

@@ -71,8 +71,10 @@ export function createRouting(options: CreateRoutingOptions): RoutingParts {
     maxWaitMs: settings.fallbackWaitMs,
   });
   const router = new Router({ scope, causality, watch, places, settings, clock, random });
-  return { router, watch, replicas, places, samples: settings.pooler !== 'opaque' };
+  return { router, watch, replicas, places, told: toldBehind[settings.pooler] };
 }
+
+const toldBehind = { none: 'once', 'one-to-one': 'each', opaque: 'nothing' } as const;
 
 export function routingState(
   causality: Causality,

@@ -6,7 +6,7 @@ import type { Causality, Sampled } from './causality.ts';
 import { LagRing } from './lag-ring.ts';
 import { Monitor, type OpenMonitor } from './monitor.ts';
 import type { RoutingSettings } from './options.ts';
-import { columnsOf, primaryColumns, readPrimary, readReplica, replicaColumns } from './position.ts';
+import { columnsOf, primaryColumns, readReplica, replicaColumns } from './position.ts';
 import { ReplicaState } from './replica-state.ts';
 import { isRefused } from './trouble.ts';
 
@@ -139,7 +139,7 @@ export class Watch {
     const sentAtMs = clock.monotonicMs();
     this.#polls += 1;
     const row = await this.#primary.ask(epoch?.rowId === undefined ? primaryPoll : primaryPollWithRow);
-    let position = readPrimary(row);
+    let position = causality.positionIn(row);
     if (position === undefined || !causality.accepts(position)) return undefined;
     const [last] = columnsOf(row).slice(-1);
     if (!this.#isSame(last) || !causality.knows(position.timeline)) {
@@ -175,7 +175,7 @@ export class Watch {
       state.polled(
         {
           replayed,
-          incarnation,
+          incarnation: incarnation ?? 0,
           follows: this.#follows(row),
           lagMs: this.ring.lagMs(at, nowMs),
           lagBytes: Math.max(0, Number(this.ring.newest - at)),
