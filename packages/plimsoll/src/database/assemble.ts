@@ -3,7 +3,7 @@ import { currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { Seen } from '../kernel/seen.ts';
 import type { Database, ReadOnlyOptions } from './interface.ts';
-import { isConnectionFailure } from './failures.ts';
+import { isConnectionFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
 import { runOnPool, statementsOn } from './pool-statements.ts';
 import { Canary } from './routing/canary.ts';
@@ -17,7 +17,7 @@ import { notThePrimary } from './routing/router.ts';
 import { createRouting, routingState } from './routing/routing.ts';
 import type { Session } from './session.ts';
 import { sql, type Sql } from './sql.ts';
-import { queryable, type Queryable } from './statements.ts';
+import { queryable, sendAlone, type Queryable, type Send } from './statements.ts';
 import { runTransaction } from './transaction.ts';
 
 /** What a database is made of, whoever made the pools. */
@@ -85,16 +85,22 @@ export function assembleDatabase(parts: DatabaseParts): Database {
   const statements = queryable(async (statement, pick) => {
     refuseIfFenced();
     const seen = currentContext()?.seen;
-    if (seen === undefined) return await runOnPool(primary, scope, statement, pick);
-    try {
-      return await runOnPool(primary, scope, statement, pick);
-    } catch (error) {
-      if (isConnectionFailure(error)) causality.noteUnknown(seen);
-      throw error;
-    } finally {
-      causality.markDue(seen);
-    }
+    const send = seen === undefined ? undefined : sendNoting(seen);
+    return await runOnPool(primary, scope, statement, pick, undefined, send);
   });
+
+  function sendNoting(seen: Seen): Send {
+    return async (client, compiled) => {
+      try {
+        return await sendAlone(client, compiled);
+      } catch (error) {
+        if (isConnectionFailure(error) && !wasNeverSent(error)) causality.noteUnknown(seen);
+        throw error;
+      } finally {
+        causality.markDue(seen);
+      }
+    };
+  }
 
   /** Where nothing watches the primary. */
   async function sampleOnPool(): Promise<Sampled | undefined> {

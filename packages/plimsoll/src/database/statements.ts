@@ -70,7 +70,7 @@ export type Answer = pg.QueryResult<Row> | pg.QueryResult<Row>[];
 /** Sends one statement on a client. */
 export type Send = (client: pg.ClientBase, statement: CompiledSql) => Promise<Answer>;
 
-const sendAlone: Send = (client, { text, values, driver }) =>
+export const sendAlone: Send = (client, { text, values, driver }) =>
   client.query<Row>(driver === undefined ? text : queryConfig(text, driver), values as unknown[]);
 
 export function queryConfig(text: string, { rowMode, types }: DriverOptions = {}): pg.QueryConfig {

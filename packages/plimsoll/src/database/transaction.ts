@@ -129,7 +129,11 @@ export async function runTransaction<T>(
     const failedInCommit = ended;
     ended = true;
     await last;
-    if (beginning !== undefined && !failedInCommit) await rollback(beginning);
+    if (beginning !== undefined) {
+      if (!failedInCommit) await rollback(beginning);
+      // Nothing was written; but what was read there was shown.
+      if (seen !== undefined) causality?.markRead(seen);
+    }
     throw error;
   }
 

@@ -23,10 +23,10 @@ test('a statement that ended after the position was asked for is not covered by 
   // The commit of a transaction that ran beside it, whose position is from before.
   causality.noteWritten(seen, 100n, turn);
   expect(seen.isUnknown('db')).toBe(true);
-  expect(causality.isDue(seen)).toBe(true);
+  expect(causality.owes(seen)).toBe(true);
   causality.noteWritten(seen, 200n, causality.turn);
   expect(seen.isUnknown('db')).toBe(false);
-  expect(causality.isDue(seen)).toBe(false);
+  expect(causality.owes(seen)).toBe(false);
 });
 
 test('settling asks again when another statement ended meanwhile', async () => {
@@ -52,7 +52,7 @@ test('an unknown outcome is not resolved by a position: the commit may still be 
   causality.markDue(seen);
   causality.noteUnknown(seen);
   causality.markDue(seen);
-  expect(causality.isDue(seen)).toBe(false);
+  expect(causality.owes(seen)).toBe(false);
   expect(seen.isUnknown('db')).toBe(true);
 });
 

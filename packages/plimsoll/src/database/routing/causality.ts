@@ -32,8 +32,8 @@ export class Causality {
   #fenced = false;
   /** Tokens with a statement whose position is still to be taken, and when it ended, by count. */
   readonly #due = new WeakMap<Seen, number>();
-  /** Tokens of which a read's position is still to be taken. */
-  readonly #readDue = new WeakSet<Seen>();
+  /** The same of reads. */
+  readonly #readDue = new WeakMap<Seen, number>();
   #turn = 0;
 
   constructor(name: string, monotonicMs: () => number) {
@@ -130,24 +130,30 @@ export class Causality {
     seen.noteUnknown(this.name);
   }
 
-  /** Whether only a position is missing for it to be known what was written. */
-  isDue(seen: Seen): boolean {
-    return this.#due.has(seen) && seen.isUnknown(this.name);
-  }
-
   /** A read has ended on the primary, and its position was not taken. */
   markRead(seen: Seen): void {
-    this.#readDue.add(seen);
+    this.#turn += 1;
+    this.#readDue.set(seen, this.#turn);
+  }
+
+  /** Whether only a position is missing for it to be known what was written or read. */
+  owes(seen: Seen): boolean {
+    return this.#owesWrite(seen) || this.#readDue.has(seen);
   }
 
   /** Notes in the token a position for all that is due. `sample` asks the primary, from after its call. */
   async settle(seen: Seen, sample: () => Promise<Sampled | undefined>): Promise<void> {
-    while (this.isDue(seen) || this.#readDue.has(seen)) {
-      this.#readDue.delete(seen);
+    while (this.owes(seen)) {
       const sampled = await sample();
       if (sampled === undefined) return;
-      if (this.isDue(seen)) this.noteWritten(seen, sampled.position.inserted, sampled.turn);
+      if (this.#owesWrite(seen)) this.noteWritten(seen, sampled.position.inserted, sampled.turn);
       else this.noteRead(seen, sampled.position.inserted);
+      const readDue = this.#readDue.get(seen);
+      if (readDue !== undefined && readDue <= sampled.turn) this.#readDue.delete(seen);
     }
+  }
+
+  #owesWrite(seen: Seen): boolean {
+    return this.#due.has(seen) && seen.isUnknown(this.name);
   }
 }

@@ -88,6 +88,10 @@ export function routingProblems(
       path: 'consistency',
       message: `${consistency ?? 'session (the default)'}: ${whyNotOpaque}`,
     });
+  if (options.pooler === 'opaque' && (options.canaryMs ?? 0) > 0)
+    problems.push({ path: 'routing.canaryMs', message: `a canary reads what it wrote: ${whyNotOpaque}` });
+  if ((options.fallbackMax ?? 1) < 1)
+    problems.push({ path: 'routing.fallbackMax', message: 'must be at least 1: else nothing falls back' });
   return problems;
 }
 

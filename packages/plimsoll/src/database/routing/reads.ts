@@ -77,8 +77,8 @@ export class Reads {
   }
 
   /** One transaction that sees one moment. */
-  snapshot<T>(fn: (db: Queryable) => Promise<T>, wishes: ReadWishes): Promise<T> {
-    const { scope, primary, routing, beginOnPrimary } = this.#options;
+  async snapshot<T>(fn: (db: Queryable) => Promise<T>, wishes: ReadWishes): Promise<T> {
+    const { scope, primary, routing, beginOnPrimary, causality } = this.#options;
     const given = wishes.begin?.compile().text;
     const begin = given === undefined ? `begin ${repeatable}` : `${given}; set transaction ${repeatable}`;
     const [, ...settings] = beginOnPrimary;
@@ -104,7 +104,11 @@ export class Reads {
         },
       );
     };
-    return runSnapshot(scope, choose, fn, wishes.check);
+    try {
+      return await runSnapshot(scope, choose, fn, wishes.check);
+    } finally {
+      if (routing === undefined && wishes.seen !== undefined) causality.markRead(wishes.seen);
+    }
   }
 
   /** Undefined when nothing has to travel with the statement. */
@@ -172,8 +176,10 @@ export class Reads {
     if (state?.confirms(chosen.incarnation, { replayed, incarnation }) === false)
       throw new StaleRead('another incarnation of the server answered');
     // Of when it was chosen: what it shows belongs to that history, whatever was learnt meanwhile.
-    if (seen !== undefined && chosen.epoch !== undefined)
-      seen.noteRead(this.#options.causality.name, chosen.epoch, shown);
+    const { causality } = this.#options;
+    if (seen === undefined || chosen.epoch === undefined) return;
+    seen.noteRead(causality.name, chosen.epoch, shown);
+    if (causality.epoch?.text === chosen.epoch) watch.noteInserted(shown);
   }
 }
 

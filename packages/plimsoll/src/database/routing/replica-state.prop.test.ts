@@ -127,13 +127,28 @@ describe('what is known of a replica', () => {
     const state = new ReplicaState(limits);
     const poll = good({ replayed: 10n, incarnation: 1 });
     state.polled(poll, 0);
-    state.historyChanged();
+    state.historyChanged(false);
     expect(state.canServe(0n)).toBe(false);
     // A zombie goes on with the old one, and ever farther.
     for (let n = 0; n < 5; n += 1) state.polled({ ...poll, replayed: 1_000n, follows: false }, 0);
     expect(state.canServe(0n)).toBe(false);
     for (let n = 0; n < 3; n += 1) state.polled(poll, 0);
     expect(state.canServe(10n)).toBe(true);
+  });
+
+  test('what was told before the history was known is asked again, and then counts at once', () => {
+    const state = new ReplicaState(limits);
+    const poll = good({ replayed: 10n, incarnation: 1 });
+    state.polled(poll, 0);
+    state.historyChanged(true);
+    expect(state.canServe(0n)).toBe(false);
+    state.polled({ ...poll, follows: false }, 0);
+    expect(state.out).toBe('epoch');
+    const other = new ReplicaState(limits);
+    other.polled(poll, 0);
+    other.historyChanged(true);
+    other.polled(poll, 0);
+    expect(other.canServe(10n)).toBe(true);
   });
 
   test('a clock that was set back between two starts does not keep it out for ever', () => {

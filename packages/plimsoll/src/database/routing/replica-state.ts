@@ -134,11 +134,12 @@ export class ReplicaState {
     this.#leave('connection');
   }
 
-  /** The primary writes another history now; until it is seen there, nothing of it counts. */
-  historyChanged(): void {
+  /** It is known now which history the primary writes, at first or anew; until it is seen here, nothing counts. */
+  historyChanged(first: boolean): void {
     this.#follows = false;
     this.#replayed = 0n;
-    this.#leave('epoch');
+    if (!first) this.#leave('epoch');
+    else if (this.#out === undefined) this.#out = 'never asked';
   }
 
   #leave(reason: OutReason): void {

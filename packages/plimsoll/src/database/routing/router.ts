@@ -4,8 +4,8 @@ import { currentContext } from '../../kernel/context.ts';
 import { PlimsollError, isPlimsollError } from '../../kernel/errors.ts';
 import type { Lsn, Seen } from '../../kernel/seen.ts';
 import { choose, type Choice, type Load, type Need } from './choose.ts';
-import type { Causality, Sampled } from './causality.ts';
-import { neededBy, type Consistency } from './consistency.ts';
+import type { Causality } from './causality.ts';
+import type { Consistency } from './consistency.ts';
 import { RouteCounts } from './counts.ts';
 import type { FallbackPlaces } from './fallback.ts';
 import type { RoutingSettings } from './options.ts';
@@ -135,29 +135,25 @@ export class Router {
     }
     const startedMs = clock.monotonicMs();
     const noted = seen !== undefined && level !== 'eventual';
-    let atMost: Lsn | undefined;
     let asked = false;
-    if (noted) {
+    if (noted && causality.owes(seen)) {
+      asked = true;
       // Without an answer the primary is asked for the read itself, and tells why it cannot.
-      if (causality.isDue(seen))
-        await causality.settle(seen, () => watch.samplePrimary()).catch(() => undefined);
-      // More than the primary is known to have: it is ahead of what we know, or the token is not of this world.
-      if (neededBy(level, seen.mark(causality.name)) > watch.inserted) {
-        const sampled: Sampled | undefined = await watch.samplePrimary().catch(() => undefined);
-        atMost = sampled?.position.inserted;
-        asked = true;
-      }
+      await causality.settle(seen, () => watch.samplePrimary()).catch(() => undefined);
     }
-    const decide = (): Choice => this.#choose(read, noted, atMost, failed);
-    let choice = decide();
+    let atMost: Lsn | undefined;
+    let choice = this.#choose(read, noted, atMost, failed);
     for (let pauseMs = firstPauseMs; choice.to === 'primary' && choice.later; pauseMs *= 2) {
       const nowMs = clock.monotonicMs();
       const leftMs = settings.waitMs - (nowMs - startedMs);
-      if (leftMs <= 0 || !this.#mayHelp(choice, leftMs, failed)) break;
+      // More than the primary is known to have: it has gone on, or the token is not of this world.
+      const unheardOf = choice.need > watch.inserted && atMost === undefined;
+      if (leftMs <= 0 || !(unheardOf || this.#mayHelp(choice, leftMs, failed))) break;
       if (asked && nowMs < this.#impatientUntilMs) break;
       asked = true;
-      await this.#refresh(choice, leftMs, pauseMs);
-      choice = decide();
+      const inserted = await this.#refresh(choice, leftMs, pauseMs, unheardOf || choice.reason === 'epoch');
+      atMost ??= inserted;
+      choice = this.#choose(read, noted, atMost, failed);
       if (choice.to === 'primary' && clock.monotonicMs() - startedMs >= settings.waitMs)
         this.#impatientUntilMs = clock.monotonicMs() + impatientMs;
     }
@@ -168,11 +164,12 @@ export class Router {
     const { causality, clock, watch, random } = this.#options;
     watch.syncEpoch();
     const nowMs = clock.monotonicMs();
+    const seen = noted ? read.seen : undefined;
     const need: Need = {
       level: read.level,
-      mark: noted ? read.seen?.mark(causality.name) : undefined,
+      mark: seen?.mark(causality.name),
       noted,
-      unknown: noted && (read.seen?.isUnknown(causality.name) ?? false),
+      unknown: seen !== undefined && (seen.isUnknown(causality.name) || causality.owes(seen)),
       epoch: causality.epoch?.text,
       atMost,
       maxStalenessMs: read.maxStalenessMs,
@@ -203,18 +200,30 @@ export class Router {
     });
   }
 
-  async #refresh(choice: Choice, leftMs: number, pauseMs: number): Promise<void> {
+  /** Answers what the primary has written, where it was asked and has answered in time. */
+  async #refresh(
+    choice: Choice,
+    leftMs: number,
+    pauseMs: number,
+    primaryToo: boolean,
+  ): Promise<Lsn | undefined> {
     const { watch, clock } = this.#options;
     const enough = new AbortController();
-    const asking =
-      choice.reason === 'epoch'
-        ? Promise.all([watch.samplePrimary().catch(() => undefined), watch.refreshAll()])
-        : watch.refreshAll();
+    let inserted: Lsn | undefined;
+    const sampling = primaryToo
+      ? watch.samplePrimary().then(
+          (sampled) => {
+            inserted = sampled?.position.inserted;
+          },
+          () => undefined,
+        )
+      : undefined;
     const startedMs = clock.monotonicMs();
-    await Promise.race([asking, clock.sleep(leftMs, enough.signal)]);
+    await Promise.race([Promise.all([sampling, watch.refreshAll()]), clock.sleep(leftMs, enough.signal)]);
     enough.abort();
     const restMs = leftMs - (clock.monotonicMs() - startedMs);
     if (this.#choiceStands(choice) && restMs > 0) await clock.sleep(Math.min(pauseMs, restMs));
+    return inserted;
   }
 
   /** Whether no replica has reached what is needed yet, so that asking again at once would be of no use. */

@@ -308,6 +308,30 @@ describe('levels', () => {
     expect(await reason('strong')).toEqual(['primary intent']);
   });
 
+  test('what was read in a transaction counts, also when it was rolled back; so does a plain read', async () => {
+    const database = await open({ routing: { waitMs: 0, lagBudgetMs: 60_000 } });
+    await Promise.all([one.pause(), two.pause()]);
+    const reads: ((id: number) => Promise<unknown>)[] = [
+      (id) => database.transaction((tx) => tx.one(find(id))),
+      (id) => database.one(find(id)),
+      async (id) => {
+        const changedMind = database.transaction(async (tx) => {
+          await tx.one(find(id));
+          throw new Error('changed my mind');
+        });
+        await expect(changedMind).rejects.toThrow('changed my mind');
+      },
+    ];
+    for (const read of reads) {
+      const id = nextId();
+      await admin.execute(insert(id));
+      await runInContext(createContext(), async () => {
+        await read(id);
+        expect(await database.readOnly((db) => db.maybeOne(find(id)))).toEqual({ id });
+      });
+    }
+  });
+
   test('an eventual read with a limit takes no replica that is older', async () => {
     const database = await open({ routing: { lagBudgetMs: 60_000, waitMs: 0 } });
     await Promise.all([one.pause(), two.pause()]);

@@ -89,7 +89,12 @@ export class Watch {
   noteCommit(sentAtMs: number, written: Lsn): void {
     this.syncEpoch();
     this.ring.note(sentAtMs, written);
-    if (written > this.#inserted) this.#inserted = written;
+    this.noteInserted(written);
+  }
+
+  /** The primary has written at least this: it said so, or one that follows it shows it. */
+  noteInserted(position: Lsn): void {
+    if (position > this.#inserted) this.#inserted = position;
   }
 
   /** Somebody may have learnt of another epoch. */
@@ -100,8 +105,7 @@ export class Watch {
     this.#epoch = epoch;
     this.ring.clear();
     this.#inserted = 0n;
-    if (first) return;
-    for (const state of this.states) state.historyChanged();
+    for (const state of this.states) state.historyChanged(first);
   }
 
   /** Asks all replicas where they are; each is asked once at a time. Never rejects. */
@@ -148,7 +152,7 @@ export class Watch {
       position = learned.position;
     }
     this.noteCommit(sentAtMs, position.flushed);
-    if (position.inserted > this.#inserted) this.#inserted = position.inserted;
+    this.noteInserted(position.inserted);
     return { position, turn };
   }
 
@@ -167,16 +171,25 @@ export class Watch {
     if (state === undefined || monitor === undefined) return;
     this.#polls += 1;
     try {
-      const row = await this.#askReplica(monitor);
+      const { causality } = this.#options;
+      let asked: string | undefined;
+      let row: unknown;
+      // What was asked while another epoch was known proves nothing of this one.
+      do {
+        asked = causality.epoch?.text;
+        row = await this.#askReplica(monitor);
+      } while (causality.epoch?.text !== asked);
       this.syncEpoch();
       const { replayed, incarnation } = readReplica(row);
       const nowMs = this.#options.clock.monotonicMs();
       const at = replayed ?? 0n;
+      const follows = this.#follows(row);
+      if (follows) this.noteInserted(at);
       state.polled(
         {
           replayed,
           incarnation: incarnation ?? 0,
-          follows: this.#follows(row),
+          follows,
           lagMs: this.ring.lagMs(at, nowMs),
           lagBytes: Math.max(0, Number(this.ring.newest - at)),
         },
