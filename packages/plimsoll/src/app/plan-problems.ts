@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { Problem } from '../kernel/errors.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { corsProblems } from '../gateway/hardening.ts';
+import { routingProblems } from '../database/routing/options.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
@@ -66,6 +67,9 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   for (const [name, value] of Object.entries(database.pool ?? {})) {
     number(`database.pool.${name}`, value, 1, name === 'max' ? 1_000 : 3_600_000, true);
   }
+  // Which replicas there will be is not known here: the combinations that need some are refused at the start.
+  for (const { path, message } of routingProblems(database.routing ?? {}, database.consistency, 0))
+    problems.push({ path: `database.${path}`, message });
   const urls = [
     ...(database.url === undefined ? [] : [{ path: 'database.url', url: database.url }]),
     ...(database.replicaUrls ?? []).map((url, index) => ({ path: `database.replicaUrls[${index}]`, url })),

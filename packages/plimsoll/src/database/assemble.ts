@@ -85,8 +85,13 @@ export function assembleDatabase(parts: DatabaseParts): Database {
   const statements = queryable(async (statement, pick) => {
     refuseIfFenced();
     const seen = currentContext()?.seen;
-    const send = seen === undefined ? undefined : sendNoting(seen);
-    return await runOnPool(primary, scope, statement, pick, undefined, send);
+    return await runOnPool(
+      primary,
+      scope,
+      statement,
+      pick,
+      seen === undefined ? {} : { send: sendNoting(seen) },
+    );
   });
 
   function sendNoting(seen: Seen): Send {

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { isPlimsollError } from '../kernel/errors.ts';
+import type { RouteReason } from '../kernel/channels.ts';
 import type { Pool } from './pool.ts';
 import type { Sql } from './sql.ts';
 import {
@@ -22,20 +23,27 @@ export interface StatementWishes {
 export function statementsOn(pool: Pool, scope: object, wishes: StatementWishes = {}): Queryable {
   return queryable(async (statement, pick) => {
     wishes.check?.(statement.compile().text);
-    return await runOnPool(pool, scope, statement, pick, wishes.begin);
+    return await runOnPool(pool, scope, statement, pick, wishes);
   });
 }
 
-/** One statement on a connection of the pool; `send` decides what travels with it. */
+/** What goes with one statement. */
+export interface Sending {
+  readonly begin?: Sql | undefined;
+  /** Decides what travels with it. */
+  readonly send?: Send | undefined;
+  readonly route?: RouteReason | undefined;
+}
+
+/** One statement on a connection of the pool. */
 export async function runOnPool<T>(
   pool: Pool,
   scope: object,
   statement: Sql,
   pick: (result: StatementResult, statement: Sql) => T,
-  begin?: Sql,
-  send?: Send,
+  { begin, send, route }: Sending = {},
 ): Promise<T> {
-  const target = { server: pool.server, scope, cancels: true };
+  const target = { server: pool.server, scope, cancels: true, route };
   const client = await pool.acquire();
   let broken = false;
   try {

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { queries } from '../kernel/channels.ts';
+import { queries, type RouteReason } from '../kernel/channels.ts';
 import { assertAlive, currentContext, endOf } from '../kernel/context.ts';
 import { contextWatch } from '../kernel/context-watch.ts';
 import { systemClock } from '../kernel/clock.ts';
@@ -87,6 +87,8 @@ export interface StatementTarget {
   readonly scope: object;
   /** Whether a statement is cancelled when its context ends. Without, it runs on, and what comes after it is refused. */
   readonly cancels: boolean;
+  /** Why it is this server. */
+  readonly route?: RouteReason | undefined;
 }
 
 /**
@@ -96,7 +98,7 @@ export interface StatementTarget {
 export async function runStatement<T>(
   client: pg.ClientBase,
   statement: Sql,
-  { server, scope, cancels }: StatementTarget,
+  { server, scope, cancels, route }: StatementTarget,
   pick: (result: StatementResult, statement: Sql) => T,
   send: Send = sendAlone,
 ): Promise<T> {
@@ -141,6 +143,7 @@ export async function runStatement<T>(
         durationMs: systemClock.monotonicMs() - startedMs,
         rows: rows.length,
         operation: context?.operation,
+        route,
         error: failure,
       });
     }

@@ -39,6 +39,8 @@ export interface QueryMessage {
   readonly durationMs: number;
   readonly rows: number;
   readonly operation: string | undefined;
+  /** Why it went to this server; undefined for what is not routed. */
+  readonly route?: RouteReason | undefined;
   readonly error?: unknown;
 }
 /**

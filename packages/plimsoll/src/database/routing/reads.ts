@@ -56,22 +56,21 @@ export class Reads {
     const { begin, check, seen } = wishes;
     return queryable(async (statement, pick) => {
       check?.(statement.compile().text);
+      const send = this.#toPrimary(wishes);
       if (routing === undefined) {
-        const answer = await runOnPool(primary, scope, statement, pick, begin, this.#toPrimary(wishes));
+        const answer = await runOnPool(primary, scope, statement, pick, { begin, send });
         if (seen !== undefined) causality.markRead(seen);
         return answer;
       }
-      return await routing.router.route(wishes, {
-        onPrimary: () => runOnPool(primary, scope, statement, pick, begin, this.#toPrimary(wishes)),
+      const { router, replicas } = routing;
+      return await router.route(wishes, {
+        onPrimary: (route) => runOnPool(primary, scope, statement, pick, { begin, send, route }),
         onReplica: (chosen) =>
-          runOnPool(
-            routing.replicas[chosen.index] ?? primary,
-            scope,
-            statement,
-            pick,
+          runOnPool(replicas[chosen.index] ?? primary, scope, statement, pick, {
             begin,
-            this.#toReplica(wishes, chosen, routing),
-          ),
+            send: this.#toReplica(wishes, chosen, routing),
+            route: chosen.reason,
+          }),
       });
     });
   }

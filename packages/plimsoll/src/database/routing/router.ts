@@ -27,13 +27,13 @@ export interface Chosen {
   readonly incarnation: number;
   /** Of when it was chosen: what it shows belongs to this history. */
   readonly epoch: string | undefined;
-  readonly need: Lsn;
+  readonly reason: RouteReason;
 }
 
 /** Runs the read on one server; what it rejects with decides whether another server is asked. */
 export interface Servers<T> {
   readonly onReplica: (chosen: Chosen) => Promise<T>;
-  readonly onPrimary: () => Promise<T>;
+  readonly onPrimary: (reason: RouteReason) => Promise<T>;
 }
 
 export interface RouterOptions {
@@ -91,32 +91,22 @@ export class Router {
       if (choice.to === 'primary') {
         return await this.#onPrimary(read, servers, choice, reason ?? choice.reason, waitedMs);
       }
+      const why = reason ?? (read.snapshot === true ? 'tx' : choice.reason);
       const chosen: Chosen = {
         index: choice.index,
         incarnation: watch.states[choice.index]?.incarnation ?? 0,
         epoch: this.#options.causality.epoch?.text,
-        need: choice.need,
+        reason: why,
       };
+      const tell = (): void => this.#tell('replica', `replica-${choice.index + 1}`, why, read, waitedMs);
       try {
         const answer = await this.#timed(chosen.index, () => servers.onReplica(chosen));
-        this.#tell(
-          'replica',
-          `replica-${choice.index + 1}`,
-          reason ?? reasonOf(read, choice),
-          read,
-          waitedMs,
-        );
+        tell();
         return answer;
       } catch (error) {
         const trouble = troubleOf(error);
         if (trouble === 'own') {
-          this.#tell(
-            'replica',
-            `replica-${choice.index + 1}`,
-            reason ?? reasonOf(read, choice),
-            read,
-            waitedMs,
-          );
+          tell();
           throw error;
         }
         failed.add(choice.index);
@@ -271,7 +261,7 @@ export class Router {
     const { places, clock } = this.#options;
     const run = (): Promise<T> => {
       this.#tell('primary', 'primary-reads', reason, read, waitedMs);
-      return servers.onPrimary();
+      return servers.onPrimary(reason);
     };
     if (reason === 'intent') return await run();
     const startedMs = clock.monotonicMs();
@@ -292,7 +282,7 @@ export class Router {
       this.#tell('replica', `replica-${late + 1}`, 'budget', read, waitedMs);
       const incarnation = this.#options.watch.states[late]?.incarnation ?? 0;
       return await this.#timed(late, () =>
-        servers.onReplica({ index: late, incarnation, epoch: undefined, need: 0n }),
+        servers.onReplica({ index: late, incarnation, epoch: undefined, reason: 'budget' }),
       );
     }
   }
@@ -310,10 +300,6 @@ export class Router {
     const operation = currentContext()?.operation;
     routes.publish({ scope, role, server, reason, consistency: read.level, waitedMs, operation });
   }
-}
-
-function reasonOf(read: RoutedRead, choice: Choice): RouteReason {
-  return read.snapshot === true ? 'tx' : choice.reason;
 }
 
 /** An answer from a primary that another one has replaced, or from a standby. */
