@@ -266,12 +266,15 @@ export class Router {
     if (reason === 'intent') return await run();
     const startedMs = clock.monotonicMs();
     let begun = false;
+    let waits = false;
     try {
-      return await places.run(() => {
+      const running = places.run(() => {
         begun = true;
-        waitedMs += clock.monotonicMs() - startedMs;
+        if (waits) waitedMs += clock.monotonicMs() - startedMs;
         return run();
       });
+      waits = !begun;
+      return await running;
     } catch (error) {
       if (begun) throw error;
       const late = choice.spare;

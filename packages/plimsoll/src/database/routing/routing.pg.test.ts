@@ -121,6 +121,22 @@ describe('read your writes', () => {
     expect(database.routing()).toMatchObject({ refused: 0, unsupported: undefined, epochRow: true });
   });
 
+  test('a read that waits for a replica waits until the commit itself is there', async () => {
+    const database = await open({ routing: { waitMs: 5_000 } });
+    await Promise.all([one.lag(80), two.lag(80)]);
+    for (let round = 0; round < 4; round += 1) {
+      await Promise.all([one.caughtUp(), two.caughtUp()]);
+      const seen = new Seen();
+      const id = nextId();
+      await database.transaction((tx) => tx.execute(insert(id)), { seen });
+      const told = await routesOf(database, async () => {
+        expect(await database.readOnly((db) => db.maybeOne(find(id)), { seen })).toEqual({ id });
+      });
+      expect(told).toMatchObject([{ role: 'replica', reason: 'token' }]);
+      expect(told[0]?.waitedMs).toBeGreaterThan(0);
+    }
+  });
+
   test('when the replicas have it, they show it: nearly all reads stay there', async () => {
     const database = await open();
     const before = database.routing();
