@@ -33,8 +33,7 @@ export class Monitor {
     try {
       const { client, ended } = await connecting;
       if (ended()) throw new Error('the connection ended');
-      const config = { text, query_timeout: this.#timeoutMs };
-      const { rows } = await client.query<Record<string, unknown>>(config);
+      const { rows } = await within(this.#timeoutMs, client.query<Record<string, unknown>>(text));
       return rows[0];
     } catch (error) {
       // A statement that the server refused leaves the connection as it was.
@@ -63,6 +62,18 @@ export class Monitor {
       ({ client }) => cut(client),
       () => undefined,
     );
+  }
+}
+
+/** After a stall of this process its timers come before the answer that is there already: it is read first. */
+export async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const giveUp = (): void => reject(new Error(`timeout expired: no answer within ${timeoutMs} ms`));
+  const timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
