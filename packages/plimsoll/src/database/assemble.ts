@@ -128,7 +128,6 @@ export function assembleDatabase(parts: DatabaseParts): Database {
       ? new Canary({
           scope,
           everyMs: settings.canaryMs,
-          clock: systemClock,
           write: (fn, seen) => transaction(fn, { seen }),
           read: (seen) => reads.statements({ level: 'session', seen }),
         })

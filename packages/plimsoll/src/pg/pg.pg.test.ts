@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
@@ -110,6 +112,32 @@ describe('fromPool', () => {
       return db.query(sql`select 1 as one`);
     });
     expect(rows).toEqual([{ one: 1 }]);
+  });
+
+  test('a program that ends its pools ends, though nobody closed the database', async () => {
+    const program = `
+      import pg from 'pg';
+      import { fromPool } from 'plimsoll/pg';
+      import { sql } from 'plimsoll/database';
+      const [pool, replica] = process.argv.slice(1).map((connectionString) => new pg.Pool({ connectionString }));
+      const database = fromPool(pool, { replicas: [replica] });
+      await database.ping();
+      console.log(await database.readOnly((db) => db.one(sql\`select 1 as one\`)));
+      await Promise.all([pool.end(), replica.end()]);`;
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [
+        '--conditions=plimsoll:source',
+        '--input-type=module',
+        '-e',
+        program,
+        server.url,
+        server.replicaUrls[0]!,
+      ],
+      // Long before what watches would end by itself.
+      { timeout: 20_000, cwd: import.meta.dirname },
+    );
+    expect(stdout).toBe('{ one: 1 }\n');
   });
 
   test('replicas share the reads, pools are told by name, ping asks all, close leaves the pools open', async () => {

@@ -1,14 +1,13 @@
 import { background } from '../../kernel/channels.ts';
-import type { Clock } from '../../kernel/clock.ts';
 import { Seen } from '../../kernel/seen.ts';
 import { sql } from '../sql.ts';
 import type { Queryable } from '../statements.ts';
+import { quietSleep } from './quiet-sleep.ts';
 import type { CanaryState } from './routing.ts';
 
 export interface CanaryOptions {
   readonly scope: object;
   readonly everyMs: number;
-  readonly clock: Clock;
   /** A transaction whose commit is noted in the token. */
   readonly write: <T>(fn: (tx: Queryable) => Promise<T>, seen: Seen) => Promise<T>;
   /** A routed read of the token's bearer. */
@@ -40,9 +39,9 @@ export class Canary {
   }
 
   async #run(): Promise<void> {
-    const { clock, everyMs, scope } = this.#options;
+    const { everyMs, scope } = this.#options;
     const { signal } = this.#stop;
-    await clock.sleep(everyMs, signal);
+    await quietSleep(everyMs, signal);
     while (!signal.aborted) {
       try {
         await this.#once();
@@ -50,7 +49,7 @@ export class Canary {
         this.#state = { ...this.#state, failures: this.#state.failures + 1 };
         background.publish({ scope, what: 'canary of replica routing', error });
       }
-      await clock.sleep(everyMs, signal);
+      await quietSleep(everyMs, signal);
     }
   }
 

@@ -28,6 +28,8 @@ export function monitorOf(create: () => pg.Client): OpenMonitor {
     // A terminated backend reports here; without a listener the process would die.
     client.on('error', end);
     await client.connect();
+    // Nobody has to close what only watches; while a question waits for its answer, its time limit keeps the process.
+    (client as unknown as { unref?: () => void }).unref?.();
     return { client, ended: () => ended };
   };
 }

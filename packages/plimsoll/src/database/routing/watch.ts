@@ -7,6 +7,7 @@ import { LagRing } from './lag-ring.ts';
 import { Monitor, type OpenMonitor } from './monitor.ts';
 import type { RoutingSettings } from './options.ts';
 import { columnsOf, primaryColumns, readReplica, replicaColumns } from './position.ts';
+import { quietSleep } from './quiet-sleep.ts';
 import { ReplicaState } from './replica-state.ts';
 import { isRefused } from './trouble.ts';
 
@@ -231,7 +232,7 @@ export class Watch {
       await ask();
       const idleMs = clock.monotonicMs() - this.#lastReadMs;
       if (idleMs > restMs) loops.abort();
-      await clock.sleep(idleMs > busyMs ? settings.idlePollMs : settings.pollMs, loops.signal);
+      await quietSleep(idleMs > busyMs ? settings.idlePollMs : settings.pollMs, loops.signal);
     }
   }
 
