@@ -46,3 +46,38 @@ export function appGauges(
     },
   ];
 }
+
+/** How the replicas are, and what the canary has found. */
+export function routingGauges({ replicas, canary }: ReturnType<Database['routing']>): readonly Metric[] {
+  if (replicas.length === 0) return [];
+  const perReplica = (
+    name: string,
+    unit: string,
+    description: string,
+    value: (replica: (typeof replicas)[number]) => number,
+  ): Metric => ({
+    name,
+    unit,
+    description,
+    kind: 'gauge',
+    points: replicas.map((replica) => ({ attributes: { server: replica.server }, value: value(replica) })),
+  });
+  return [
+    perReplica(
+      'plimsoll.replica.lag',
+      's',
+      'How far a replica is behind, at the last poll.',
+      ({ lagMs }) => lagMs / 1_000,
+    ),
+    perReplica('plimsoll.replica.serving', '1', '1 while a replica gets reads.', ({ out }) =>
+      out === undefined ? 1 : 0,
+    ),
+    {
+      name: 'plimsoll.canary.violations',
+      unit: '{read}',
+      description: 'Reads of the canary that did not show its write; must stay 0.',
+      kind: 'counter',
+      points: [{ attributes: {}, value: canary.violations }],
+    },
+  ];
+}

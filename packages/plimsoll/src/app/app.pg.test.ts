@@ -118,6 +118,7 @@ describe('an app on a real primary and replica', () => {
   });
 
   test('a query reads the replica, but under a command the primary: decisions are not made on stale data', async () => {
+    await app.database.ping();
     expect(await app.call(accounts.fromReplica, {})).toBe(true);
     expect(await app.call(accounts.decide, {})).toBe(false);
   });

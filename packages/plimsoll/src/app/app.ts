@@ -30,7 +30,7 @@ import {
   type StatementCounter,
 } from '../telemetry/statement-counts.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges } from './app-gauges.ts';
+import { appGauges, routingGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
@@ -151,6 +151,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       scope,
       applicationName: plan.name,
       ...(plan.database?.pool === undefined ? {} : { pool: plan.database.pool }),
+      ...(plan.database?.consistency === undefined ? {} : { consistency: plan.database.consistency }),
+      ...(plan.database?.routing === undefined ? {} : { routing: plan.database.routing }),
     });
     pieces.database = database;
     pieces.migrations = await migrate(database, migrationsOf(plan));
@@ -264,7 +266,9 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const { database, gateway } = pieces;
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined ? [] : appGauges(database.pools(), gateway?.inFlight ?? 0, tasks);
+    return database === undefined
+      ? []
+      : [...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks), ...routingGauges(database.routing())];
   }
 
   async function metrics(): Promise<string> {

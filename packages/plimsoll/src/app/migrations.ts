@@ -4,12 +4,14 @@ import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { receiptMigrations } from '../jobs/migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
+import { routingMigrations } from '../database/routing/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
 export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly MigrationSource[] {
   return [
+    routingMigrations,
     jobMigrations,
     receiptMigrations,
     outboxMigrations,

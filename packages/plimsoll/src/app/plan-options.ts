@@ -1,4 +1,6 @@
 import type { PoolOptions } from '../database/pool.ts';
+import type { Consistency } from '../database/routing/consistency.ts';
+import type { RoutingOptions } from '../database/routing/options.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
@@ -63,6 +65,10 @@ export interface PlanOptions {
     readonly embeddedReplicas?: number;
     /** Sizes and timeouts; `max` counts for writes and for reads each. */
     readonly pool?: PoolOptions;
+    /** How current queries are. Default `session`: each client sees what it has written and read. */
+    readonly consistency?: Consistency;
+    /** Of reads to replicas. */
+    readonly routing?: RoutingOptions;
   };
   /** What guards the calls to each part, so that one that fails stays one that fails. */
   readonly policies?: {

@@ -3,6 +3,7 @@ import type { Problem } from '../kernel/errors.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { corsProblems } from '../gateway/hardening.ts';
 import { routeLimitProblems } from '../gateway/route-limits.ts';
+import { routingProblems } from '../database/routing/options.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
@@ -75,6 +76,9 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   if (breaker !== undefined && breaker !== false)
     for (const { path, message } of breakerProblems({ name: 'database', ...poolBreakerDefaults, ...breaker }))
       problems.push({ path: `database.pool.breaker.${path}`, message });
+  // Which replicas there will be is not known here: the combinations that need some are refused at the start.
+  for (const { path, message } of routingProblems(database.routing ?? {}, database.consistency, 0))
+    problems.push({ path: `database.${path}`, message });
   const urls = [
     ...(database.url === undefined ? [] : [{ path: 'database.url', url: database.url }]),
     ...(database.replicaUrls ?? []).map((url, index) => ({ path: `database.replicaUrls[${index}]`, url })),

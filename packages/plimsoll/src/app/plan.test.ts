@@ -55,7 +55,7 @@ test('every problem is reported at once, with its place', () => {
         route('/-/mine', a.see),
       ],
     },
-    database: { url: 'mysql://secret@host', pool: { max: 1.5 } },
+    database: { url: 'mysql://secret@host', pool: { max: 1.5 }, routing: { waitMs: -1 } },
     worker: { concurrency: -1 },
     expectedPeak: { requestsPerSecond: '100' },
     objectives: {
@@ -69,6 +69,7 @@ test('every problem is reported at once, with its place', () => {
     'http.port',
     'http.maxInFlight',
     'database.pool.max',
+    'database.routing.waitMs',
     'database.url',
     'worker.concurrency',
     'http.routes[0]',

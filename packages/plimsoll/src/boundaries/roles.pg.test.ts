@@ -122,7 +122,7 @@ async function idleRoles(app: App): Promise<readonly unknown[]> {
   const inTransaction = sql`select current_user = session_user as own, now() <> statement_timestamp() as open`;
   return [
     await app.database.one(inTransaction),
-    await app.database.readOnly((db) => db.one(inTransaction), { strong: true }),
+    await app.database.readOnly((db) => db.one(inTransaction), { consistency: 'strong' }),
     await app.database.readOnly((db) => db.one(inTransaction)),
   ];
 }

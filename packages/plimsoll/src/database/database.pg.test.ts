@@ -364,10 +364,11 @@ describe('readOnly', () => {
   const recovery = sql`select pg_is_in_recovery() as replica`;
 
   test.skipIf(inject('cluster').replicaUrls.length === 0)(
-    'reads go to the replicas in turn, everything else to the primary (skipped without a replica)',
+    'reads go to the replicas, everything else to the primary (skipped without a replica)',
     async () => {
       const [replicaUrl = ''] = server.replicaUrls;
       const database = open({ replicaUrls: [replicaUrl, replicaUrl] });
+      await database.ping();
       const servers: string[] = [];
       const stop = queries.subscribe(
         (message) => message.scope === database.scope && servers.push(message.server),
@@ -380,14 +381,14 @@ describe('readOnly', () => {
       } finally {
         stop();
       }
-      expect(servers.slice(0, 4)).toEqual(['replica-1', 'replica-2', 'replica-1', 'replica-2']);
+      for (const name of servers.slice(0, 4)) expect(['replica-1', 'replica-2']).toContain(name);
       expect(Object.keys(database.pools())).toEqual(['primary', 'primary-reads', 'replica-1', 'replica-2']);
       await database.ping();
     },
   );
 
   test.skipIf(inject('cluster').replicaUrls.length === 0)(
-    'a strong read goes to the primary, sees the last commit at once, and takes no replica its turn (skipped without a replica)',
+    'a strong read goes to the primary, and sees the last commit at once (skipped without a replica)',
     async () => {
       const [replicaUrl = ''] = server.replicaUrls;
       const database = open({ replicaUrls: [replicaUrl, replicaUrl] });
@@ -395,7 +396,9 @@ describe('readOnly', () => {
       const stop = queries.subscribe(
         (message) => message.scope === database.scope && servers.push(message.server),
       );
-      const strong = { strong: true };
+      const strong = { consistency: 'strong' } as const;
+      await database.ping();
+      servers.length = 0;
       try {
         for (let turn = 0; turn < 4; turn += 1) {
           await database.execute(insert(`n${turn}`));
@@ -409,12 +412,7 @@ describe('readOnly', () => {
       } finally {
         stop();
       }
-      expect(servers.filter((name) => name.startsWith('replica'))).toEqual([
-        'replica-1',
-        'replica-2',
-        'replica-1',
-        'replica-2',
-      ]);
+      expect(servers.filter((name) => name === 'primary-reads')).toHaveLength(4);
       const write = database.readOnly((db) => db.execute(insert('ada')), strong);
       expect(sqlState(await write.catch((error: unknown) => error))).toBe('25006');
     },

@@ -63,6 +63,8 @@ export interface CreatePoolOptions extends PoolOptions {
   readonly applicationName: string;
   /** Sessions start with `default_transaction_read_only`, so a write by mistake is refused by the server. */
   readonly readOnly: boolean;
+  /** Whether a pooler is between, which passes no settings of sessions on. Default false. */
+  readonly pooled?: boolean;
   readonly clock?: Clock;
 }
 
@@ -79,14 +81,19 @@ function readOnlyUrl(url: string): string {
 export function createPool(options: CreatePoolOptions): Pool {
   const settings = { ...poolDefaults, ...options };
   const { server, scope } = options;
+  const behindPooler = options.pooled ?? false;
   const pool = new pg.Pool({
-    connectionString: options.readOnly ? readOnlyUrl(options.url) : options.url,
+    connectionString: options.readOnly && !behindPooler ? readOnlyUrl(options.url) : options.url,
     max: settings.max,
     // The wait for a slot and the connect share this bound.
     connectionTimeoutMillis: settings.acquireTimeoutMs,
     idleTimeoutMillis: settings.idleTimeoutMs,
-    statement_timeout: settings.statementTimeoutMs,
-    idle_in_transaction_session_timeout: settings.idleInTransactionTimeoutMs,
+    ...(behindPooler
+      ? {}
+      : {
+          statement_timeout: settings.statementTimeoutMs,
+          idle_in_transaction_session_timeout: settings.idleInTransactionTimeoutMs,
+        }),
     application_name: options.applicationName,
     keepAlive: true,
     types: parsers,

@@ -1,12 +1,12 @@
 import type pg from 'pg';
-import { queries } from '../kernel/channels.ts';
+import { queries, type RouteReason } from '../kernel/channels.ts';
 import { assertAlive, currentContext, endOf } from '../kernel/context.ts';
 import { contextWatch } from '../kernel/context-watch.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { cancelRunning } from './cancel.ts';
 import { isConnectionFailure, sqlState, translateFailure } from './failures.ts';
-import type { DriverOptions, Sql } from './sql.ts';
+import type { CompiledSql, DriverOptions, Sql } from './sql.ts';
 
 export type Row = Record<string, unknown>;
 
@@ -65,7 +65,15 @@ function wrongCount(statement: Sql, wanted: string, got: number): PlimsollError 
   );
 }
 
-function queryConfig(text: string, { rowMode, types }: DriverOptions): pg.QueryConfig {
+export type Answer = pg.QueryResult<Row> | pg.QueryResult<Row>[];
+
+/** Sends one statement on a client. */
+export type Send = (client: pg.ClientBase, statement: CompiledSql) => Promise<Answer>;
+
+export const sendAlone: Send = (client, { text, values, driver }) =>
+  client.query<Row>(driver === undefined ? text : queryConfig(text, driver), values as unknown[]);
+
+export function queryConfig(text: string, { rowMode, types }: DriverOptions = {}): pg.QueryConfig {
   return {
     text,
     ...(rowMode === undefined ? {} : { rowMode }),
@@ -79,6 +87,8 @@ export interface StatementTarget {
   readonly scope: object;
   /** Whether a statement is cancelled when its context ends. Without, it runs on, and what comes after it is refused. */
   readonly cancels: boolean;
+  /** Why it is this server. */
+  readonly route?: RouteReason | undefined;
 }
 
 /**
@@ -88,10 +98,12 @@ export interface StatementTarget {
 export async function runStatement<T>(
   client: pg.ClientBase,
   statement: Sql,
-  { server, scope, cancels }: StatementTarget,
+  { server, scope, cancels, route }: StatementTarget,
   pick: (result: StatementResult, statement: Sql) => T,
+  send: Send = sendAlone,
 ): Promise<T> {
-  const { text, values, driver } = statement.compile();
+  const compiled = statement.compile();
+  const { text, driver } = compiled;
   const context = currentContext();
   if (context !== undefined) assertAlive(context, 'statement');
   const startedMs = systemClock.monotonicMs();
@@ -99,10 +111,7 @@ export async function runStatement<T>(
   let rows: Row[] = [];
   let affected = 0;
   let cancelling: Promise<void> | undefined;
-  const running: Promise<pg.QueryResult<Row> | pg.QueryResult<Row>[]> = client.query<Row>(
-    driver === undefined ? text : queryConfig(text, driver),
-    values as unknown[],
-  );
+  const running = send(client, compiled);
   const unwatch =
     context === undefined || !cancels
       ? undefined
@@ -134,6 +143,7 @@ export async function runStatement<T>(
         durationMs: systemClock.monotonicMs() - startedMs,
         rows: rows.length,
         operation: context?.operation,
+        route,
         error: failure,
       });
     }

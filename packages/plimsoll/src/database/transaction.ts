@@ -3,8 +3,11 @@ import { currentContext, endOf } from '../kernel/context.ts';
 import { contextWatch } from '../kernel/context-watch.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.ts';
+import type { Seen } from '../kernel/seen.ts';
+import type { Causality } from './routing/causality.ts';
+import { commitNoting } from './routing/commit.ts';
 import type { Pool } from './pool.ts';
-import { trustedSql } from './sql.ts';
+import { sql, trustedSql } from './sql.ts';
 import { affectedBy, queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
 import type { Sql } from './sql.ts';
 
@@ -21,8 +24,18 @@ export interface TransactionOptions {
   readonly begin?: () => Sql;
   /** Gets the text of each statement of the function before it is sent; what it throws is the statement's failure. */
   readonly check?: (text: string) => void;
+  /** What the client has seen; the commit's position is noted in it. Default that of the context. */
+  readonly seen?: Seen;
   /** Runs after the function and before COMMIT, on the same transaction; a throw rolls back. */
   readonly beforeCommit?: (tx: Transaction) => Promise<void>;
+}
+
+/** What holds for all transactions of a database. */
+export interface TransactionSetting {
+  /** Notes the position of each commit in the token of its client. */
+  readonly causality?: Causality | undefined;
+  /** Sent with BEGIN, where sessions cannot keep settings. */
+  readonly settings?: Sql | undefined;
 }
 
 const beginStatement = trustedSql('begin');
@@ -39,9 +52,11 @@ export async function runTransaction<T>(
   scope: object,
   fn: (tx: Transaction) => Promise<T>,
   options: TransactionOptions = {},
+  { causality, settings }: TransactionSetting = {},
 ): Promise<T> {
   const from = { server: pool.server, scope, cancels: true };
   const context = currentContext();
+  const seen = causality === undefined ? undefined : (options.seen ?? context?.seen);
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
   // Statements run one after the other on the one connection; `pg` no longer queues them for us.
@@ -49,7 +64,8 @@ export async function runTransaction<T>(
   let ended = false;
 
   async function begin(): Promise<pg.PoolClient> {
-    const statement = options.begin?.() ?? beginStatement;
+    const asked = options.begin?.() ?? beginStatement;
+    const statement = settings === undefined ? asked : sql`${asked}; ${settings}`;
     const client = await pool.acquire();
     const ended = context === undefined ? undefined : endOf(context, 'begin');
     if (ended !== undefined) {
@@ -113,16 +129,22 @@ export async function runTransaction<T>(
     const failedInCommit = ended;
     ended = true;
     await last;
-    if (beginning !== undefined && !failedInCommit) await rollback(beginning);
+    if (beginning !== undefined) {
+      if (!failedInCommit) await rollback(beginning);
+      // Nothing was written; but what was read there was shown.
+      if (seen !== undefined) causality?.markRead(seen);
+    }
     throw error;
   }
 
   async function commit(client: pg.PoolClient): Promise<void> {
     let tag: string;
     try {
-      tag = (await untilKnown(client.query(commitStatement.compile().text))).command;
+      tag = await untilKnown(sendCommit(client));
     } catch (error) {
       const lost = isConnectionFailure(error);
+      const unknown = isPlimsollError(error, 'PL_COMMIT_UNKNOWN') || (lost && !wasNeverSent(error));
+      if (unknown && seen !== undefined) causality?.noteUnknown(seen);
       client.release(lost || isPlimsollError(error, 'PL_COMMIT_UNKNOWN'));
       if (lost && !wasNeverSent(error)) {
         throw new PlimsollError(
@@ -140,6 +162,11 @@ export async function runTransaction<T>(
         `${pool.server}: COMMIT was answered with ${tag}: an earlier statement of the transaction failed and its error was not thrown on`,
       );
     }
+  }
+
+  async function sendCommit(client: pg.PoolClient): Promise<string> {
+    if (causality !== undefined && seen !== undefined) return await commitNoting(client, causality, seen);
+    return (await client.query(commitStatement.compile().text)).command;
   }
 
   /**

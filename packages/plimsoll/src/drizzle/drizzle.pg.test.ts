@@ -340,7 +340,8 @@ describe('drizzleRead', () => {
   test('reads the replica, strong the primary; the server refuses to write', async () => {
     const standby = drizzleSql`select pg_is_in_recovery() as replica`;
     const reads = drizzleRead(database);
-    const strong = drizzleRead(database, { strong: true });
+    const strong = drizzleRead(database, { consistency: 'strong' });
+    await database.ping();
     expect((await reads.execute(standby)).rows).toEqual([{ replica: true }]);
     expect((await strong.execute(standby)).rows).toEqual([{ replica: false }]);
     for (const each of [reads, strong]) {

@@ -9,6 +9,7 @@ import {
   type TablesRelationalConfig,
 } from 'drizzle-orm/relations';
 import type { Database } from '../database/database.ts';
+import type { Consistency } from '../database/routing/consistency.ts';
 import { trustedSql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
@@ -43,11 +44,12 @@ export function drizzleOn<TSchema extends Record<string, unknown> = Empty>(
 /** Drizzle for reading: each query goes where `database.readOnly` sends it, and the server refuses to write. */
 export function drizzleRead<TSchema extends Record<string, unknown> = Empty>(
   database: Database,
-  config: DrizzleOptions<TSchema> & { readonly strong?: boolean } = {},
+  config: DrizzleOptions<TSchema> & { readonly consistency?: Consistency } = {},
 ): Drizzle<TSchema> {
-  const { strong = false, ...rest } = config;
+  const { consistency, ...rest } = config;
   const reads: Pick<Queryable, 'query'> = {
-    query: (statement) => database.readOnly((db) => db.query(statement), { strong }),
+    query: (statement) =>
+      database.readOnly((db) => db.query(statement), consistency === undefined ? {} : { consistency }),
   };
   return build(reads, rest as DrizzleOptions<TSchema>, refuse, false);
 }

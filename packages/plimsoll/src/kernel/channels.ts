@@ -39,7 +39,39 @@ export interface QueryMessage {
   readonly durationMs: number;
   readonly rows: number;
   readonly operation: string | undefined;
+  /** Why it went to this server; undefined for what is not routed. */
+  readonly route?: RouteReason | undefined;
   readonly error?: unknown;
+}
+/**
+ * Why a read went where it went. To a replica: `intent` asked for nothing that it could lack, `token` it has what its
+ * reader has seen, `tx` a snapshot, `conflict` another server failed first. To the primary: `intent` asked for it,
+ * `token` no replica has what its reader has seen, `lag` they are too late, `epoch` its reader saw another history,
+ * `unknown` its reader's last commit has no position, `no_replica` none is well, `conflict` a replica failed first,
+ * `tx` a snapshot that no replica can serve. `budget`: refused, as much falls back to the primary as may.
+ */
+export type RouteReason =
+  | 'intent'
+  | 'tx'
+  | 'token'
+  | 'lag'
+  | 'epoch'
+  | 'unknown'
+  | 'no_replica'
+  | 'budget'
+  | 'conflict';
+/** Where one read went. Published in the context of the operation that reads. */
+export interface RouteMessage {
+  readonly scope: object;
+  readonly role: 'replica' | 'primary' | 'refused';
+  /** `replica-1`, `primary-reads`. */
+  readonly server: string;
+  readonly reason: RouteReason;
+  /** `session`, `eventual`, … as asked for. */
+  readonly consistency: string;
+  /** For a replica to reach a position, and for a place among those that fall back. */
+  readonly waitedMs: number;
+  readonly operation: string | undefined;
 }
 /** Published in the context of the operation that waits. */
 export interface PoolWaitMessage {
@@ -151,6 +183,7 @@ function messageChannel<Message>(name: string): MessageChannel<Message> {
 export const httpRequests: MessageChannel<HttpRequestMessage> = messageChannel('plimsoll:http.request');
 export const operations: MessageChannel<OperationMessage> = messageChannel('plimsoll:operation');
 export const queries: MessageChannel<QueryMessage> = messageChannel('plimsoll:database.query');
+export const routes: MessageChannel<RouteMessage> = messageChannel('plimsoll:database.route');
 export const poolWaits: MessageChannel<PoolWaitMessage> = messageChannel('plimsoll:database.pool.wait');
 export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = messageChannel(
   'plimsoll:http.client.request',

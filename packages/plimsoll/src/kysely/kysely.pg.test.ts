@@ -291,8 +291,9 @@ describe('kyselyRead', () => {
   test('reads the replica, strong the primary; the server refuses to write; no transaction', async () => {
     const standby = kyselySql<{ replica: boolean }>`select pg_is_in_recovery() as replica`;
     const reads = kyselyRead<Tables>(database);
+    await database.ping();
     expect((await standby.execute(reads)).rows).toEqual([{ replica: true }]);
-    const strong = kyselyRead<Tables>(database, { strong: true });
+    const strong = kyselyRead<Tables>(database, { consistency: 'strong' });
     expect((await standby.execute(strong)).rows).toEqual([{ replica: false }]);
     for (const each of [reads, strong]) {
       const written = failure(each.insertInto('shelf.book').values(book('by mistake')).execute());

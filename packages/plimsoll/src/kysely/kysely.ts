@@ -1,5 +1,6 @@
 import { Kysely, type KyselyConfig } from 'kysely';
 import type { Database } from '../database/database.ts';
+import type { Consistency } from '../database/routing/consistency.ts';
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { boundDialect, kyselyDialect } from './dialect.ts';
@@ -26,11 +27,12 @@ function dialectFor(on: Queryable | Transaction | Database): KyselyConfig['diale
 /** Kysely for reading: each query goes where `database.readOnly` sends it, and the server refuses to write. */
 export function kyselyRead<DB>(
   database: Database,
-  options: KyselyOptions & { readonly strong?: boolean } = {},
+  options: KyselyOptions & { readonly consistency?: Consistency } = {},
 ): Kysely<DB> {
-  const { strong = false, ...rest } = options;
+  const { consistency, ...rest } = options;
   const reads: Pick<Queryable, 'query'> = {
-    query: (statement) => database.readOnly((db) => db.query(statement), { strong }),
+    query: (statement) =>
+      database.readOnly((db) => db.query(statement), consistency === undefined ? {} : { consistency }),
   };
   return new Kysely<DB>({ ...rest, dialect: boundDialect(reads, 'where one may only read') });
 }

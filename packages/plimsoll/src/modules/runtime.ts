@@ -59,8 +59,8 @@ export interface Runtime {
 }
 
 const defaultTimeoutMs = 10_000;
-const strongRead = { strong: true };
-const eventualRead = { strong: false };
+const strongRead = { consistency: 'strong' } as const;
+const asTheDatabaseSays = {};
 /** A query may be made again. A command not: whoever calls it alone knows whether its effect is once. */
 const isSafe = { safe: true };
 const isUnsafe = { safe: false };
@@ -186,7 +186,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           valid,
           new QueryHandlerContext(handlerOptions(module, context, wire), db),
         ),
-      context.strong ? strongRead : eventualRead,
+      context.strong ? strongRead : asTheDatabaseSays,
     );
     return validOutput(operation, result, wire);
   }

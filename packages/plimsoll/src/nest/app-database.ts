@@ -7,6 +7,9 @@ export function appDatabase(app: App): Database {
     get scope(): object {
       return app.database.scope;
     },
+    get name(): string {
+      return app.database.name;
+    },
     query: (statement) => app.database.query(statement),
     one: (statement) => app.database.one(statement),
     maybeOne: (statement) => app.database.maybeOne(statement),
@@ -14,6 +17,8 @@ export function appDatabase(app: App): Database {
     readOnly: (fn, options) => app.database.readOnly(fn, options),
     transaction: (fn, options) => app.database.transaction(fn, options),
     session: () => app.database.session(),
+    settle: (seen) => app.database.settle(seen),
+    routing: () => app.database.routing(),
     pools: () => app.database.pools(),
     ping: () => app.database.ping(),
     close: () => app.database.close(),

@@ -1,20 +1,26 @@
-import type pg from 'pg';
-import type { Database, ReadOnlyOptions } from '../database/database.ts';
-import { statementsOn } from '../database/pool-statements.ts';
-import { sql, trustedSql } from '../database/sql.ts';
-import type { Queryable } from '../database/statements.ts';
-import { runTransaction } from '../database/transaction.ts';
+import pg from 'pg';
+import { assembleDatabase } from '../database/assemble.ts';
+import type { Database } from '../database/database.ts';
+import type { Consistency } from '../database/routing/consistency.ts';
+import { monitorOf } from '../database/routing/open-monitor.ts';
+import { routingSettings, type RoutingOptions } from '../database/routing/options.ts';
 import { adoptPool } from './adopted-pool.ts';
 import { openSessionLike } from './adopted-session.ts';
 
 export interface FromPoolOptions {
-  /** Pools of hot standbys that `readOnly` may use, in turn. Default none: then it reads from the primary. */
+  /** Pools of hot standbys that `readOnly` may use. Default none: then it reads from the primary. */
   readonly replicas?: readonly pg.Pool[];
+  /** How current a `readOnly` is that does not say. Default `session`. */
+  readonly consistency?: Consistency;
+  readonly routing?: RoutingOptions;
+  /** Names the database in causality tokens. Default the name of the database that the pool connects to. */
+  readonly name?: string;
   /** Whose telemetry this is. Default the database itself. */
   readonly scope?: object;
 }
 
-const beginReadOnly = trustedSql('begin read only');
+/** Connections of your pool that reads leave to the rest when no replica can serve them. */
+const leftForWrites = 2;
 
 /**
  * Your pool as a `Database`, for everything of ours that asks for one. `readOnly` on the primary runs each
@@ -24,33 +30,27 @@ const beginReadOnly = trustedSql('begin read only');
 export function fromPool(pool: pg.Pool, options: FromPoolOptions = {}): Database {
   const identity = {};
   const scope = options.scope ?? identity;
+  const { replicas = [], consistency } = options;
   const primary = adoptPool(pool, 'primary', scope);
-  const replicas = (options.replicas ?? []).map((replica, index) =>
-    adoptPool(replica, `replica-${index + 1}`, scope),
-  );
-  // The next reader in turn.
-  let turn = 0;
-
-  function reader({ strong = false, ...asked }: ReadOnlyOptions): Queryable {
-    const replica = strong ? undefined : replicas[turn++ % replicas.length];
-    return replica === undefined
-      ? statementsOn(primary, scope, { begin: beginReadOnly, ...asked })
-      : statementsOn(replica, scope, asked);
-  }
-
-  const all = [primary, ...replicas];
-  const close = (): Promise<void> => Promise.all(all.map((each) => each.close())).then(() => undefined);
-  return {
-    ...statementsOn(primary, scope),
+  return assembleDatabase({
     scope,
-    readOnly: (fn, readOptions = {}) => fn(reader(readOptions)),
-    transaction: (fn, transactionOptions) => runTransaction(primary, scope, fn, transactionOptions),
+    name: options.name ?? new pg.Client(pool.options).database ?? 'postgres',
+    consistency,
+    // A pooler may stand before a pool of yours: what it tells of its server is asked with each read.
+    settings: routingSettings({ pooler: 'one-to-one', ...options.routing }, consistency, replicas.length),
+    primary,
+    primaryReads: primary,
+    replicas: replicas.map((replica, index) => adoptPool(replica, `replica-${index + 1}`, scope)),
+    fallbackMax: pool.options.max - leftForWrites,
+    beginOnPrimary: ['begin read only'],
+    transactionSettings: undefined,
+    monitors: { primary: monitorLike(pool), replicas: replicas.map(monitorLike) },
     session: () => openSessionLike(pool, scope),
-    pools: () => Object.fromEntries(all.map((each) => [each.server, each.state()])),
-    async ping() {
-      await Promise.all(all.map((each) => statementsOn(each, scope).query(sql`select 1`)));
-    },
-    close,
-    [Symbol.asyncDispose]: close,
-  };
+  });
+}
+
+/** Connections outside the pool with its options, made by its own `Client` where it has one. */
+function monitorLike(pool: pg.Pool): ReturnType<typeof monitorOf> {
+  const Client = (pool.options.Client as typeof pg.Client | undefined) ?? pg.Client;
+  return monitorOf(() => new Client(pool.options));
 }

@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
@@ -83,12 +85,15 @@ describe('fromPool', () => {
   });
 
   test('readOnly reads the replica; strong reads the primary, where the server refuses to write', async () => {
-    const database = fromPool(pool, { replicas: [replica] });
+    await using database = fromPool(pool, { replicas: [replica] });
+    await database.ping();
     const standby = sql`select pg_is_in_recovery() as replica`;
     expect(await database.readOnly((db) => db.one(standby))).toEqual({ replica: true });
-    expect(await database.readOnly((db) => db.one(standby), { strong: true })).toEqual({ replica: false });
+    expect(await database.readOnly((db) => db.one(standby), { consistency: 'strong' })).toEqual({
+      replica: false,
+    });
     const write = sql`insert into note (text) values ('by mistake')`;
-    for (const options of [{ strong: true }, { strong: false }]) {
+    for (const options of [{ consistency: 'strong' }, {}] as const) {
       const writing = database.readOnly((db) => db.execute(write), options);
       expect(sqlState(await writing.catch((error: unknown) => error))).toBe('25006');
     }
@@ -109,15 +114,45 @@ describe('fromPool', () => {
     expect(rows).toEqual([{ one: 1 }]);
   });
 
-  test('replicas take turns, pools are told by name, ping asks all, close leaves the pools open', async () => {
+  test('a program that ends its pools ends, though nobody closed the database', async () => {
+    const program = `
+      import pg from 'pg';
+      import { fromPool } from 'plimsoll/pg';
+      import { sql } from 'plimsoll/database';
+      const [pool, replica] = process.argv.slice(1).map((connectionString) => new pg.Pool({ connectionString }));
+      const database = fromPool(pool, { replicas: [replica] });
+      await database.ping();
+      console.log(await database.readOnly((db) => db.one(sql\`select 1 as one\`)));
+      await Promise.all([pool.end(), replica.end()]);`;
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [
+        '--conditions=plimsoll:source',
+        '--input-type=module',
+        '-e',
+        program,
+        server.url,
+        server.replicaUrls[0]!,
+      ],
+      // Long before what watches would end by itself.
+      { timeout: 20_000, cwd: import.meta.dirname },
+    );
+    expect(stdout).toBe('{ one: 1 }\n');
+  });
+
+  test('replicas share the reads, pools are told by name, ping asks all, close leaves the pools open', async () => {
     const second = new pg.Pool({ connectionString: server.replicaUrls[0]!, application_name: 'second' });
     const database = fromPool(pool, { replicas: [replica, second] });
     try {
       await database.ping();
       const name = sql`select current_setting('application_name') as name`;
-      const names = [];
-      for (let n = 0; n < 4; n += 1) names.push((await database.readOnly((db) => db.one(name)))['name']);
-      expect(names.filter((each) => each === 'second')).toHaveLength(2);
+      const names = new Set<unknown>();
+      await expect
+        .poll(async () => names.add((await database.readOnly((db) => db.one(name)))['name']).size, {
+          timeout: 10_000,
+        })
+        .toBe(2);
+      expect(names).toContain('second');
       expect(Object.keys(database.pools())).toEqual(['primary', 'replica-1', 'replica-2']);
       expect(database.pools()['primary']).toMatchObject({ max: 4, waiting: 0, inUse: 0 });
       await database.close();

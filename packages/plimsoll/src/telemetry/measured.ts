@@ -123,3 +123,16 @@ export function guardMetrics(
     counter('plimsoll.breaker.transitions', '{transition}', 'Breakers that went into a state.', transitions),
   ];
 }
+
+/** Where reads went and why: the offload is the share of `replica`. */
+export function routeMetrics(points: readonly NumberPoint[]): readonly Metric[] {
+  return [
+    {
+      name: 'plimsoll.database.routes',
+      unit: '{read}',
+      description: 'Reads that were routed, by role of the server and reason.',
+      kind: 'counter',
+      points,
+    },
+  ];
+}

@@ -35,6 +35,7 @@ function serve(scope: object, durationMs = 5, correlationId?: string, header?: s
       durationMs: 1,
       rows: 1,
       operation: 'orders.place',
+      route: 'token',
     });
   });
   channels.operations.publish({
@@ -78,6 +79,7 @@ describe('spans', () => {
     expect(operation!.parentSpanId).toBe(request!.spanId);
     expect(statement!.parentSpanId).toBe(operation!.spanId);
     expect(wait!.parentSpanId).toBe(operation!.spanId);
+    expect(statement!.attributes).toMatchObject({ 'plimsoll.route.reason': 'token' });
     expect(Math.abs(request!.startMs + 5 - Date.now())).toBeLessThan(60_000);
   });
 

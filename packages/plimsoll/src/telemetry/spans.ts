@@ -145,6 +145,7 @@ export function recordSpans(
         'db.query.text': beginningOf(message.text),
         'db.response.returned_rows': message.rows,
         server: message.server,
+        ...(message.route === undefined ? {} : { 'plimsoll.route.reason': message.route }),
       };
       const node = childSpan(parent);
       const error = message.error === undefined ? undefined : describe(message.error, 'error');

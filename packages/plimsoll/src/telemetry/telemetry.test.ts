@@ -119,6 +119,21 @@ describe('telemetry', () => {
     expect(JSON.parse(JSON.stringify(snapshot))).toEqual(snapshot);
   });
 
+  test('counts where reads went, and why', async () => {
+    const scope = {};
+    const telemetry = telemetryOf(scope);
+    const read = { scope, server: 'replica-1', consistency: 'session', waitedMs: 0, operation: undefined };
+    channels.routes.publish({ ...read, role: 'replica', reason: 'token' });
+    channels.routes.publish({ ...read, role: 'replica', reason: 'token' });
+    channels.routes.publish({ ...read, server: 'primary-reads', role: 'primary', reason: 'lag' });
+    channels.routes.publish({ ...read, scope: {}, role: 'refused', reason: 'budget' });
+    const metric = (await telemetry.metrics()).find(({ name }) => name === 'plimsoll.database.routes');
+    expect(metric?.points).toEqual([
+      { attributes: { role: 'replica', reason: 'token' }, value: 2 },
+      { attributes: { role: 'primary', reason: 'lag' }, value: 1 },
+    ]);
+  });
+
   test('two apps in one process are kept apart', () => {
     const [one, two] = [{}, {}];
     const [ofOne, ofTwo] = [telemetryOf(one), telemetryOf(two)];
@@ -157,7 +172,7 @@ describe('telemetry', () => {
 
   test('stop unsubscribes everything and leaves no timer, twice if need be', () => {
     const all = Object.values(channels);
-    expect(all).toHaveLength(11);
+    expect(all).toHaveLength(12);
     vi.useFakeTimers();
     stops.push(() => void vi.useRealTimers());
     const telemetry = createTelemetry({});

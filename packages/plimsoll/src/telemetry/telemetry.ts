@@ -8,11 +8,12 @@ import {
   queries,
   refusals,
   retries,
+  routes,
   tasks,
   type MessageChannel,
 } from '../kernel/channels.ts';
 import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
-import { durationMetrics, guardMetrics, processMetrics, spanMetrics } from './measured.ts';
+import { durationMetrics, guardMetrics, processMetrics, routeMetrics, spanMetrics } from './measured.ts';
 import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
 import type { Metric } from './metrics.ts';
 import { isOf } from './own-messages.ts';
@@ -101,6 +102,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const refused = new KeyedCounts<{ policy: string; name: string }>(maxGuards);
   const repeated = new KeyedCounts<{ kind: string; name: string }>(maxGuards);
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
+  const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
   const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
@@ -145,6 +147,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       task.record(name, outcome, durationMs, () => ({ task: name, outcome }));
       lag.record(name, '', lagMs, () => ({ task: name }));
     }),
+    own(routes, ({ role, reason }) => routed.add({ role, reason })),
     own(refusals, ({ policy, name }) => refused.add({ policy, name })),
     own(retries, ({ kind, name }) => repeated.add({ kind, name })),
     own(breakers, ({ to, name }) => switched.add({ to, name })),
@@ -161,6 +164,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         task: task.points(),
         lag: lag.points(),
       }),
+      ...routeMetrics(routed.points()),
       ...guardMetrics(refused.points(), repeated.points(), switched.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({
