@@ -30,7 +30,8 @@ export { jsonSerialiser, v8Serialiser, type Serialiser } from './serialiser.ts';
 export type { BusConnection, BusMessage, BusOptions, InvalidationBus } from './bus.ts';
 export { memoryBus } from './memory-bus.ts';
 export { memorySharedStore } from './memory-shared-store.ts';
-export { randomVersion } from './shared-store.ts';
+export { sharedStoreSuite, type SharedStoreCase } from './store-suite.ts';
+export { nextVersion, randomVersion } from './shared-store.ts';
 export type {
   SharedAnswer,
   SharedAsk,
