@@ -66,9 +66,9 @@ export interface CacheView {
   ): Promise<V>;
   /**
    * After the commit. When it resolves, no `get` that begins from then on in this process is answered with anything
-   * older; nor, where `sharedPending` is 0 and the bus is up, by any other once it has heard.
+   * older. True when the shared tier and the bus have been told too; false when they could not be yet: then they will.
    */
-  invalidate(what: Invalidating): Promise<void>;
+  invalidate(what: Invalidating): Promise<boolean>;
 }
 
 /** Started and stopped only for the sake of its bus; without one it works as it is. */
@@ -80,6 +80,6 @@ export interface Cache extends CacheView, AsyncDisposable {
   /** Keys with a prefix of their own. */
   namespace(name: string): CacheView;
   /** Invalidates everything. */
-  clear(): Promise<void>;
+  clear(): Promise<boolean>;
   state(): CacheState;
 }

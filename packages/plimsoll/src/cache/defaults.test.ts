@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { cacheDefaults } from './options.ts';
 import { cachePolicyDefaults } from './policy.ts';
+import { postgresCacheStoreDefaults } from './postgres-store.ts';
+import { invalidationRelayDefaults } from './relay.ts';
 
 test('the page lists exactly the defaults there are', () => {
   const page = readFileSync(new URL('../../../../docs/patterns/cache.md', import.meta.url), 'utf8');
@@ -12,6 +14,12 @@ test('the page lists exactly the defaults there are', () => {
   ]);
   const { maxEntries, maxBytes, ...others } = cacheDefaults;
   const tier = { 'process.maxEntries': maxEntries, 'process.maxBytes': maxBytes };
-  const defaults = { ...cachePolicyDefaults, ...tier, ...others };
+  const defaults = {
+    ...cachePolicyDefaults,
+    ...tier,
+    ...others,
+    ...invalidationRelayDefaults,
+    ...postgresCacheStoreDefaults,
+  };
   expect(rows).toEqual(Object.entries(defaults).map(([name, value]) => [name, String(value)]));
 });

@@ -140,13 +140,18 @@ export class CacheEngine implements Cache {
     }
   }
 
-  async invalidate({ tags = [], keys = [], at }: Invalidating): Promise<void> {
+  async invalidate({ tags = [], keys = [], at }: Invalidating): Promise<boolean> {
     const floor = at === undefined ? noMark : markOf(at);
-    await this.#invalidate({ keys: [...new Set(keys)], tags: [...new Set(tags)], everything: false, floor });
+    return await this.#invalidate({
+      keys: [...new Set(keys)],
+      tags: [...new Set(tags)],
+      everything: false,
+      floor,
+    });
   }
 
-  async clear(): Promise<void> {
-    await this.#invalidate({ keys: [], tags: [], everything: true, floor: noMark });
+  async clear(): Promise<boolean> {
+    return await this.#invalidate({ keys: [], tags: [], everything: true, floor: noMark });
   }
 
   namespace(name: string): CacheView {
@@ -244,21 +249,28 @@ export class CacheEngine implements Cache {
    * First here, so that nothing older is answered; then in the shared tier, which is not read here for these tags until
    * that is done; then the others, who would otherwise fill from it what it had before.
    */
-  async #invalidate(invalidation: SharedInvalidation): Promise<void> {
+  async #invalidate(invalidation: SharedInvalidation): Promise<boolean> {
     this.#kept.invalidate(invalidation);
     const told = this.#shared === undefined || (await this.#shared.tier.invalidate(invalidation));
-    if (this.#bus !== undefined)
-      await this.#publish({ ...invalidation, from: this.#id, sharedPending: !told });
+    const message = { ...invalidation, from: this.#id, sharedPending: !told };
+    const sent = this.#bus === undefined || (await this.#publish(message));
+    return told && sent;
   }
 
-  /** Waits as long as for the shared tier, at most. */
-  async #publish(message: BusMessage): Promise<void> {
+  /** False when it takes longer than the shared tier may; the bus goes on trying. */
+  async #publish(message: BusMessage): Promise<boolean> {
     const waited = new AbortController();
-    const published = this.#bus?.publish(message).catch((error: unknown) => {
-      background.publish({ scope: this.#scope, what: `bus of the cache ${this.name}`, error });
-    });
-    await Promise.race([published, this.#clock.sleep(this.#settings.sharedHardMs, waited.signal)]);
+    const published = this.#bus?.publish(message).then(
+      () => true,
+      (error: unknown) => {
+        background.publish({ scope: this.#scope, what: `bus of the cache ${this.name}`, error });
+        return false;
+      },
+    );
+    const late = this.#clock.sleep(this.#settings.sharedHardMs, waited.signal).then(() => false);
+    const sent = await Promise.race([published, late]);
     waited.abort();
+    return sent ?? true;
   }
 
   #heard(message: BusMessage): void {

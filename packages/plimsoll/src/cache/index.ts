@@ -28,6 +28,13 @@ export type { CachePolicy, CachePolicyOptions, Load, Loading } from './policy.ts
 export type { Mark, Position } from './position.ts';
 export { jsonSerialiser, v8Serialiser, type Serialiser } from './serialiser.ts';
 export type { BusConnection, BusMessage, BusOptions, InvalidationBus } from './bus.ts';
+export { cacheMigrations } from './migrations.ts';
+export { postgresCacheStore, postgresCacheStoreDefaults } from './postgres-store.ts';
+export type { PostgresCacheStoreOptions } from './postgres-store.ts';
+export { insertInvalidation, recordInvalidation } from './invalidation-rows.ts';
+export type { RecordedInvalidation, Recording } from './invalidation-rows.ts';
+export { createInvalidationRelay, invalidationRelayDefaults } from './relay.ts';
+export type { InvalidationRelay, InvalidationRelayOptions } from './relay.ts';
 export { memoryBus } from './memory-bus.ts';
 export { memorySharedStore } from './memory-shared-store.ts';
 export { sharedStoreSuite, type SharedStoreCase } from './store-suite.ts';
