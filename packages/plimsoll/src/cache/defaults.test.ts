@@ -4,6 +4,7 @@ import { cacheDefaults } from './options.ts';
 import { cachePolicyDefaults } from './policy.ts';
 import { postgresCacheStoreDefaults } from './postgres-store.ts';
 import { invalidationRelayDefaults } from './relay.ts';
+import { sequencedBusDefaults } from './sequenced-bus.ts';
 
 test('the page lists exactly the defaults there are', () => {
   const page = readFileSync(new URL('../../../../docs/patterns/cache.md', import.meta.url), 'utf8');
@@ -14,12 +15,9 @@ test('the page lists exactly the defaults there are', () => {
   ]);
   const { maxEntries, maxBytes, ...others } = cacheDefaults;
   const tier = { 'process.maxEntries': maxEntries, 'process.maxBytes': maxBytes };
-  const defaults = {
-    ...cachePolicyDefaults,
-    ...tier,
-    ...others,
-    ...invalidationRelayDefaults,
-    ...postgresCacheStoreDefaults,
-  };
+  const { pollMs, olderThanMs } = invalidationRelayDefaults;
+  const relay = { 'relay.pollMs': pollMs, 'relay.olderThanMs': olderThanMs };
+  const of = { ...sequencedBusDefaults, ...relay, ...postgresCacheStoreDefaults };
+  const defaults = { ...cachePolicyDefaults, ...tier, ...others, ...of };
   expect(rows).toEqual(Object.entries(defaults).map(([name, value]) => [name, String(value)]));
 });

@@ -42,6 +42,35 @@ async function open(url: string) {
   return { pool, forCache, cache, relay, rename };
 }
 
+// #region bus
+import { postgresBus } from 'plimsoll/cache';
+
+/** Kept in each process too; each hears within milliseconds what the others invalidate, and keeps nothing while it cannot. */
+function inEachProcess(pool: pg.Pool, url: string) {
+  const bus = postgresBus({ client: pool, listenUrl: url });
+  return createCache({ name: 'rates', processes: 'several', shared: postgresCacheStore(pool), bus });
+}
+// #endregion
+
+test('processes tell each other', async () => {
+  const server = await createTestDatabase(inject('cluster'));
+  const pool = new pg.Pool({ connectionString: server.url, max: 5 });
+  await migrate(fromPool(pool), [cacheMigrations]);
+  const [one, other] = [inEachProcess(pool, server.url), inEachProcess(pool, server.url)];
+  await Promise.all([one.start(), other.start()]);
+  const rates = cachePolicy({ ttlMs: 60_000, tags: ['rates'] });
+  try {
+    await other.get('eur', rates, () => 1.1);
+    expect(other.peek('eur')).toBe(1.1);
+    await one.invalidate({ tags: ['rates'] });
+    await expect.poll(() => other.peek('eur'), { timeout: 10_000 }).toBeUndefined();
+  } finally {
+    await Promise.all([one.stop(), other.stop()]);
+    await pool.end();
+    await server.drop();
+  }
+});
+
 test('what a transaction changed is invalidated exactly when it commits', async () => {
   const server = await createTestDatabase(inject('cluster'));
   const { pool, forCache, cache, relay, rename } = await open(server.url);

@@ -15,5 +15,7 @@
  */
 export { redisRateLimitStore, redisRateLimitStoreDefaults } from './rate-limit-store.ts';
 export type { RedisRateLimitStoreOptions } from './rate-limit-store.ts';
+export { redisBus } from './cache-bus.ts';
+export type { IoRedisSubscriber, NodeRedisSubscriber, RedisBusOptions } from './cache-bus.ts';
 export { redisCacheStore, redisCacheStoreDefaults, type RedisCacheStoreOptions } from './cache-store.ts';
 export type { IoRedisLike, NodeRedisClusterLike, NodeRedisLike, RedisClient } from './client.ts';
