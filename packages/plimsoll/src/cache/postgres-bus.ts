@@ -123,6 +123,8 @@ class PostgresStream implements MessageStream {
         await client.connect();
         await client.query(`listen ${channel}`);
         if (stopped) await client.end();
+        // For what was sent before it listened.
+        wake();
       } catch (error) {
         onEnd(error);
       }

@@ -128,6 +128,8 @@ class RedisStream implements MessageStream {
         subscriber.on('message', onMessage);
         await subscriber.subscribe(channel);
       } else await subscriber.subscribe(channel, wake);
+      // For what was sent before it listened.
+      wake();
     } catch (error) {
       background.publish({ scope: this.#scope, what: `subscribing to ${channel}`, error });
     }
