@@ -7,8 +7,8 @@ export const tickMs = 8;
 
 /** A value that is kept, and its place in the queue of the process tier. What every hit reads comes first. */
 export class Entry {
-  /** Settled; the same for every hit, so that a hit allocates nothing. */
-  readonly answer: Promise<unknown>;
+  // Settled; the same for every hit, so that a hit allocates nothing. Made by the first.
+  #answer: Promise<unknown> | undefined;
   /** Until then a hit is nothing but a hit; from then on, one may refresh it early. */
   readonly quietUntilTick: number;
   /** Of the table when the stamp was last compared. */
@@ -43,7 +43,7 @@ export class Entry {
     /** How long before that it may be refreshed. */
     readonly earlyMs: number;
   }) {
-    this.answer = Promise.resolve(of.value);
+    this.#answer = undefined;
     this.quietUntilTick = Math.max(0, Math.floor((of.freshUntilMs - of.earlyMs) / tickMs));
     // None of the table: the first hit compares.
     this.sequence = -1;
@@ -59,6 +59,10 @@ export class Entry {
     this.flight = of.flight;
     this.older = undefined;
     this.newer = undefined;
+  }
+
+  get answer(): Promise<unknown> {
+    return (this.#answer ??= Promise.resolve(this.value));
   }
 
   /** Whether it is time to refresh it early. */

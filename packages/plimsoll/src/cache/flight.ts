@@ -1,4 +1,5 @@
-import type { Clock } from '../kernel/clock.ts';
+import { systemClock, type Clock } from '../kernel/clock.ts';
+import { contextWatch } from '../kernel/context-watch.ts';
 import type { Entry } from './entry.ts';
 import { late, type Outcome } from './outcome.ts';
 import { laterMark, noMark, type Mark } from './position.ts';
@@ -23,15 +24,17 @@ export class Flight {
   sequence = 0;
   /** A stale value that the shared tier had. */
   fallback: Entry | undefined = undefined;
-  readonly abort = new AbortController();
-  readonly #clock: Clock;
-  readonly #ended = new AbortController();
-  readonly #waits = new Map<number, Promise<void>>();
   outcome: Promise<Outcome> = Promise.resolve(late);
   /** Set when it has ended or was given up; what comes after that is not kept. */
   result: Outcome | undefined = undefined;
   /** Where its value came from. */
   from: 'shared' | 'loader' = 'loader';
+  readonly #clock: Clock;
+  // Made when the loader looks at the signal: most do not.
+  #abort: AbortController | undefined = undefined;
+  // What ends the waits when there is nothing to wait for any more.
+  readonly #ends: (() => void)[] = [];
+  readonly #outcomes = new Map<number, Promise<Outcome>>();
 
   constructor(of: {
     readonly key: string;
@@ -52,6 +55,10 @@ export class Flight {
     this.startedMs = of.clock.monotonicMs();
   }
 
+  get signal(): AbortSignal {
+    return (this.#abort ??= new AbortController()).signal;
+  }
+
   /** What the value is known to reflect. */
   get mark(): Mark {
     return laterMark(this.reflected ?? noMark, this.atLeast);
@@ -62,26 +69,49 @@ export class Flight {
     return this.reflected !== undefined && this.reflected < this.atLeast;
   }
 
-  /** When it has been under way for so long; also when it has ended. All who wait as long share one timer. */
+  /** When it has been under way for so long; also when it has ended. */
   until(ms: number): Promise<void> {
-    let wait = this.#waits.get(ms);
-    if (wait === undefined) {
-      const leftMs = this.startedMs + ms - this.#clock.monotonicMs();
-      wait = leftMs > 0 ? this.#clock.sleep(leftMs, this.#ended.signal) : Promise.resolve();
-      this.#waits.set(ms, wait);
+    const untilMs = this.startedMs + ms;
+    const leftMs = untilMs - this.#clock.monotonicMs();
+    if (leftMs <= 0) return Promise.resolve();
+    if (leftMs === Infinity) return new Promise(() => undefined);
+    if (this.#clock !== systemClock) {
+      const waiting = new AbortController();
+      this.#ends.push(() => waiting.abort());
+      return this.#clock.sleep(leftMs, waiting.signal);
     }
-    return wait;
+    // A place in a list in place of a timer and a signal: most loads end long before.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const unwatch = contextWatch.watchDeadline(untilMs, resolve);
+    this.#ends.push(() => {
+      unwatch();
+      resolve();
+    });
+    return promise;
   }
 
-  /** How it ended, if it does so in time and before the one who waits has gone. */
-  async within(ms: number, gone: Promise<Outcome> | undefined): Promise<Outcome> {
-    const waits = [this.outcome, this.until(ms).then(() => late)];
-    const outcome = await Promise.race(gone === undefined ? waits : [...waits, gone]);
+  /** How it ended, if it does so in time and before the one who waits has gone. All who wait as long wait together. */
+  within(ms: number, gone: Promise<Outcome> | undefined): Promise<Outcome> {
+    let inTime = this.#outcomes.get(ms);
+    if (inTime === undefined) {
+      inTime = this.#inTime(ms);
+      this.#outcomes.set(ms, inTime);
+    }
+    return gone === undefined ? inTime : Promise.race([inTime, gone]);
+  }
+
+  async #inTime(ms: number): Promise<Outcome> {
+    const outcome = await Promise.race([this.outcome, this.until(ms).then(() => late)]);
     // All that wait for time to pass are woken when it ends, perhaps a moment before the outcome is there.
     return outcome.kind === 'late' && this.result !== undefined ? this.result : outcome;
   }
 
   end(): void {
-    this.#ended.abort();
+    for (const end of this.#ends.splice(0)) end();
+  }
+
+  abandon(reason: unknown): void {
+    this.#abort?.abort(reason);
+    this.end();
   }
 }

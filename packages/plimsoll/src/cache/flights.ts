@@ -290,8 +290,7 @@ export class Flights {
     this.#counts.abandoned += 1;
     flight.result = { kind: 'failed', error };
     if (this.#byKey.get(flight.key) === flight) this.#byKey.delete(flight.key);
-    flight.abort.abort(error);
-    flight.end();
+    flight.abandon(error);
     const what = `cache ${this.#settings.name}: the load of ${JSON.stringify(flight.key)} was given up`;
     background.publish({ scope: this.#scope, what, error });
   }

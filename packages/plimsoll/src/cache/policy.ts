@@ -66,6 +66,8 @@ export const cachePolicyDefaults = {
 /** How values are kept: made once, by {@link cachePolicy}, and used for many keys. */
 export class CachePolicy {
   readonly options: Required<CachePolicyOptions>;
+  // The same list each time, so that its entries can share one too.
+  #tags: readonly string[] | undefined = undefined;
 
   /** @internal Use `cachePolicy`. */
   constructor(options: CachePolicyOptions) {
@@ -83,7 +85,8 @@ export class CachePolicy {
 
   tagsOf(key: string): readonly string[] {
     const { tags } = this.options;
-    const given: readonly string[] = typeof tags === 'function' ? tags(key) : tags;
+    if (typeof tags !== 'function') return (this.#tags ??= [...new Set(tags)]);
+    const given: readonly string[] = tags(key);
     throwIfProblems(`the tags of ${JSON.stringify(key)}`, tagProblems(given));
     return given.length === 1 ? given : [...new Set(given)];
   }

@@ -12,7 +12,7 @@ export async function runLoad(flight: Flight, load: Load<unknown>, database: str
   const loading: Loading = {
     key: flight.key,
     get signal() {
-      return flight.abort.signal;
+      return flight.signal;
     },
     atLeast: positionOf(flight.atLeast),
     reflect(position) {

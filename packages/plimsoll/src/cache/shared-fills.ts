@@ -65,7 +65,7 @@ export class SharedFills {
       if (answer.leased || clock.monotonicMs() >= giveUpAtMs) return { answer };
       // Somebody else refreshes what is still good here.
       if (found !== undefined && found.of.freshForMs > 0) return { fresh: found, answer };
-      await clock.sleep(pollMs, flight.abort.signal);
+      await clock.sleep(pollMs, flight.signal);
     }
   }
 

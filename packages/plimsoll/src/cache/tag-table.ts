@@ -25,6 +25,7 @@ export class TagTable {
   readonly #keys = new Map<string, Slot>();
   // Kept only for their floors, oldest first.
   readonly #idle = new Map<Slot, Map<string, Slot>>();
+  readonly #lists = new WeakMap<readonly string[], readonly Slot[]>();
   // Of all slots that are not in the table.
   #floorOfOthers: Mark = noMark;
   /** Grows with every change, so that an entry compares its stamp once for each and not at each hit. */
@@ -37,13 +38,25 @@ export class TagTable {
   /** Before the fill begins. Give it back to `release`. */
   take(key: string, tags: readonly string[]): Token {
     const ofKey = this.#use(this.#keys, key);
-    const ofTags = tags.map((tag) => this.#use(this.#tags, tag));
+    const ofTags = this.#useAll(tags);
     let { version: stamp, floor } = ofKey;
     for (const slot of ofTags) {
       stamp += slot.version;
       floor = laterMark(floor, slot.floor);
     }
     return { key: ofKey, tags: ofTags, stamp, keyVersion: ofKey.version, floor };
+  }
+
+  /** One list for all entries of a policy whose tags are always the same. */
+  #useAll(tags: readonly string[]): readonly Slot[] {
+    const former = this.#lists.get(tags);
+    if (former?.every((slot) => this.#tags.get(slot.name) === slot) === true) {
+      for (const slot of former) this.#use(this.#tags, slot.name);
+      return former;
+    }
+    const slots = tags.map((tag) => this.#use(this.#tags, tag));
+    this.#lists.set(tags, slots);
+    return slots;
   }
 
   release({ key, tags }: Token): void {
