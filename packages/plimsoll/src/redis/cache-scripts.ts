@@ -86,3 +86,16 @@ export const releaseScript: Script = scriptOf(`
 if redis.call('HGET', KEYS[1], 'o') == ARGV[1] then redis.call('HDEL', KEYS[1], 'o', 'e', 'x') end
 return 1
 `);
+
+/**
+ * KEYS: everything. ARGV: a random version. After a failover to a replica some invalidations may be lost, so all that
+ * was filled through another server ends. `r` is the server that it was last asked through.
+ */
+export const serverScript: Script = scriptOf(`
+local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+if redis.call('HGET', KEYS[1], 'r') == server then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'v') == 1 then redis.call('HINCRBY', KEYS[1], 'v', 1)
+else redis.call('HSET', KEYS[1], 'v', ARGV[1]) end
+redis.call('HSET', KEYS[1], 'r', server)
+return 1
+`);

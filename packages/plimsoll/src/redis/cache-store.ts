@@ -1,3 +1,4 @@
+import type { Clock } from '../kernel/clock.ts';
 import {
   randomVersion,
   type SharedAnswer,
@@ -8,7 +9,7 @@ import {
   type SharedTable,
 } from '../cache/shared-store.ts';
 import { storedKey } from '../rate-limit/store.ts';
-import { fillScript, invalidateScript, readScript, releaseScript } from './cache-scripts.ts';
+import { fillScript, invalidateScript, readScript, releaseScript, serverScript } from './cache-scripts.ts';
 import { commandsOf, type RedisClient, type RedisCommands } from './client.ts';
 import { runScript } from './script.ts';
 
@@ -31,9 +32,11 @@ export const redisCacheStoreDefaults: Required<RedisCacheStoreOptions> = {
 export function redisCacheStore(client: RedisClient, options: RedisCacheStoreOptions = {}): SharedStore {
   const { prefix, floorMs } = { ...redisCacheStoreDefaults, ...options };
   const commands = commandsOf(client);
-  return { open: ({ name }) => new RedisTable(commands, `${prefix}:{${name}}:`, floorMs) };
+  return { open: ({ name, clock }) => new RedisTable(commands, `${prefix}:{${name}}:`, floorMs, clock) };
 }
 
+/** How often it is looked whether the server is another one. */
+const serverMs = 1_000;
 /** Slots that one script changes at most; Redis does nothing else meanwhile. */
 const mostAtOnce = 500;
 
@@ -41,14 +44,19 @@ class RedisTable implements SharedTable {
   readonly #commands: RedisCommands;
   readonly #prefix: string;
   readonly #floorMs: number;
+  readonly #clock: Clock;
+  // When the server is to be looked at again.
+  #lookAtMs = 0;
 
-  constructor(commands: RedisCommands, prefix: string, floorMs: number) {
+  constructor(commands: RedisCommands, prefix: string, floorMs: number, clock: Clock) {
     this.#commands = commands;
+    this.#clock = clock;
     this.#prefix = prefix;
     this.#floorMs = floorMs;
   }
 
   async read({ key, tags, atLeast, keepMs, lease }: SharedAsk): Promise<SharedAnswer> {
+    if (this.#clock.monotonicMs() >= this.#lookAtMs) await this.#lookAtServer();
     const { owner, forMs, belowMs } = lease ?? { owner: '', forMs: 0, belowMs: 0 };
     const given = [String(randomVersion()), String(Math.ceil(keepMs)), atLeast, owner];
     given.push(String(Math.ceil(forMs)), String(belowMs));
@@ -94,6 +102,11 @@ class RedisTable implements SharedTable {
 
   async release(key: string, owner: string): Promise<void> {
     await runScript(this.#commands, releaseScript, [this.#ofKey(key)], [owner]);
+  }
+
+  async #lookAtServer(): Promise<void> {
+    await runScript(this.#commands, serverScript, [`${this.#prefix}*`], [String(randomVersion())]);
+    this.#lookAtMs = this.#clock.monotonicMs() + serverMs;
   }
 
   #slots(key: string, tags: readonly string[]): string[] {
