@@ -143,6 +143,17 @@ export interface RetryMessage {
   readonly delayMs: number;
   readonly error?: unknown;
 }
+/** One question to a cache, and who answered it. */
+export interface CacheReadMessage {
+  readonly scope: object;
+  readonly name: string;
+  /** `loader` when nothing that was kept would do. */
+  readonly tier: 'memo' | 'process' | 'shared' | 'loader';
+  /** `stale` was answered though it was no longer fresh; `error`: it could not be loaded, and there was nothing else. */
+  readonly outcome: 'hit' | 'stale' | 'loaded' | 'error';
+  /** Until it was answered; 0 for what was kept in the process. */
+  readonly durationMs: number;
+}
 /** Something went wrong in the background, where no caller can be told. */
 export interface BackgroundMessage {
   readonly scope: object;
@@ -189,6 +200,7 @@ export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = mess
   'plimsoll:http.client.request',
 );
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
+export const cacheReads: MessageChannel<CacheReadMessage> = messageChannel('plimsoll:cache.read');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
 export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');
 export const refusals: MessageChannel<RefusalMessage> = messageChannel('plimsoll:refusal');

@@ -109,6 +109,11 @@ export const errorTable = {
     retryable: true,
     summary: 'More was asked for than the rate allows; `Retry-After` says when to come again.',
   },
+  PL_CACHE_BEHIND: {
+    status: 503,
+    retryable: true,
+    summary: 'What was loaded for a cache is older than what its reader has written.',
+  },
   PL_DRAINING: {
     status: 503,
     retryable: true,

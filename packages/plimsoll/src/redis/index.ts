@@ -3,7 +3,8 @@
  * `redis` (node-redis) or `ioredis`.
  *
  * Guarantee: counters of rate limits are changed by one script in one round trip, by the server's clock; each key
- * expires when it holds nothing any more; scripts are sent again when the server has lost them.
+ * expires when it holds nothing any more; scripts are sent again when the server has lost them. A value of a cache is
+ * kept only if nothing it rests on was invalidated since its load began, compared in the same script.
  *
  * Authoritative: the Redis primary. What a failover loses was never taken.
  *
@@ -14,4 +15,7 @@
  */
 export { redisRateLimitStore, redisRateLimitStoreDefaults } from './rate-limit-store.ts';
 export type { RedisRateLimitStoreOptions } from './rate-limit-store.ts';
+export { redisBus } from './cache-bus.ts';
+export type { IoRedisSubscriber, NodeRedisSubscriber, RedisBusOptions } from './cache-bus.ts';
+export { redisCacheStore, redisCacheStoreDefaults, type RedisCacheStoreOptions } from './cache-store.ts';
 export type { IoRedisLike, NodeRedisClusterLike, NodeRedisLike, RedisClient } from './client.ts';

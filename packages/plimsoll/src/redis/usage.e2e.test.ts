@@ -18,6 +18,20 @@ async function sharedLimit(url: string): Promise<{ limit: RateLimit<ClientReques
   return { limit, close: () => redis.destroy() };
 }
 // #endregion
+// #region cache
+import { cachePolicy, createCache, type Cache } from 'plimsoll/cache';
+import { redisCacheStore } from 'plimsoll/redis';
+
+async function sharedCache(url: string): Promise<{ cache: Cache; close: () => void }> {
+  const redis = createClient({ url });
+  redis.on('error', () => undefined);
+  await redis.connect();
+  // Nothing in the process: what another one invalidates is seen at once.
+  const cache = createCache({ name: 'shop', process: false, shared: redisCacheStore(redis) });
+  return { cache, close: () => redis.destroy() };
+}
+const products = cachePolicy({ ttlMs: 60_000, tags: ['products'] });
+// #endregion
 import { noRedis, startRedis } from './fixtures/redis-server.ts';
 
 test('a limit that processes share', async (ctx) => {
@@ -31,6 +45,23 @@ test('a limit that processes share', async (ctx) => {
       .toMatchObject({ allowed: true, degraded: undefined });
   } finally {
     close();
+    await server.stop();
+  }
+  return undefined;
+});
+
+test('values that processes share', async (ctx) => {
+  if (noRedis !== undefined) return ctx.skip(noRedis);
+  const server = await startRedis();
+  const opened = await Promise.all([sharedCache(server.url), sharedCache(server.url)]);
+  const [one, other] = opened.map(({ cache }) => cache);
+  try {
+    await one!.get('7', products, () => 'Lantern');
+    await expect.poll(() => other!.get('7', products, () => 'loaded'), { timeout: 10_000 }).toBe('Lantern');
+    await other!.invalidate({ tags: ['products'] });
+    expect(await one!.get('7', products, () => 'Lamp')).toBe('Lamp');
+  } finally {
+    for (const { close } of opened) close();
     await server.stop();
   }
   return undefined;

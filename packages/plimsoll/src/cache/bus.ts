@@ -1,0 +1,38 @@
+import type { Clock } from '../kernel/clock.ts';
+import type { SharedInvalidation } from './shared-store.ts';
+
+/** What one process tells the others of its cache. */
+export interface BusMessage extends SharedInvalidation {
+  /** The cache that sent it, which has done it already. */
+  readonly from: string;
+  /** Its shared tier could not be told: whoever can, tells it. */
+  readonly sharedPending: boolean;
+}
+
+export interface BusOptions {
+  /** Of the cache: what others send is not heard. */
+  readonly name: string;
+  readonly clock: Clock;
+  /** Whose telemetry this is. */
+  readonly scope: object;
+  /** In the order in which they were sent, each at least once. */
+  readonly onMessage: (message: BusMessage) => void;
+  /**
+   * True: from now on every message will be given. False: one may be missing, because there was a gap, the
+   * connection broke, or nothing was heard for too long. It begins as false.
+   */
+  readonly onTrust: (trusted: boolean) => void;
+}
+
+export interface BusConnection {
+  /** Resolves when it is trusted, or when it is clear that this will take longer; it goes on trying. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Resolves when all that listen will be told. */
+  publish(message: BusMessage): Promise<void>;
+}
+
+/** Tells the caches of other processes what was invalidated. */
+export interface InvalidationBus {
+  open(options: BusOptions): BusConnection;
+}

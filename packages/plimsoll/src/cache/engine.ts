@@ -1,0 +1,283 @@
+import { randomUUID } from 'node:crypto';
+import { background, cacheReads } from '../kernel/channels.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { currentContext } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { createLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import type { BusConnection, BusMessage } from './bus.ts';
+import type { Cache, CacheState, CacheView, Invalidating, LoadingOptions, Writing } from './cache.ts';
+import { CoarseClock } from './coarse-clock.ts';
+import { noCounts } from './counts.ts';
+import type { Entry } from './entry.ts';
+import { Flights, type Asked } from './flights.ts';
+import { Kept } from './kept.ts';
+import type { CacheSettings } from './options.ts';
+import { policyFrom, type CachePolicy, type CachePolicyOptions, type Load } from './policy.ts';
+import { markOf, noMark } from './position.ts';
+import { readerOf, takesAnything } from './reader.ts';
+import { Sampler } from './sampler.ts';
+import { SharedFills } from './shared-fills.ts';
+import { nextVersion, type SharedInvalidation } from './shared-store.ts';
+import { SharedTier } from './shared-tier.ts';
+
+type Given = CachePolicy | (CachePolicyOptions & { readonly load?: Load<unknown> });
+
+export class CacheEngine implements Cache {
+  readonly name: string;
+  readonly #settings: CacheSettings;
+  readonly #database: string;
+  readonly #scope: object;
+  readonly #clock: Clock;
+  readonly #coarse: CoarseClock;
+  readonly #kept: Kept;
+  readonly #flights: Flights;
+  readonly #counts = noCounts();
+  readonly #shared: SharedFills | undefined;
+  readonly #sampler: Sampler | undefined;
+  readonly #bus: BusConnection | undefined;
+  readonly lifecycle: Lifecycle;
+  /** What the bus knows this cache by: what it sent itself it has done already. */
+  readonly #id = randomUUID();
+
+  constructor(settings: CacheSettings) {
+    const { name, clock, process: limits, shared, bus, serialiser, version } = settings;
+    this.name = name;
+    this.#settings = settings;
+    this.#database = settings.database;
+    this.#scope = settings.scope ?? this;
+    this.#clock = clock;
+    this.#coarse = new CoarseClock(clock);
+    // With nothing to keep there is nothing to distrust.
+    this.#kept = new Kept(limits || { maxEntries: 0, maxBytes: 0 }, bus === undefined);
+    if (shared !== undefined) {
+      const table = shared.open({ name: `${name}:${serialiser.name}${version}`, clock, scope: this.#scope });
+      const { sharedSoftMs: softMs, sharedHardMs: hardMs } = settings;
+      const tier = new SharedTier({ table, name, clock, scope: this.#scope, softMs, hardMs });
+      this.#shared = new SharedFills(tier, settings, this.#scope);
+    }
+    this.#flights = new Flights({
+      kept: this.#kept,
+      counts: this.#counts,
+      settings,
+      scope: this.#scope,
+      shared: this.#shared,
+    });
+    if (settings.sampleEvery > 0) this.#sampler = new Sampler(this.#kept, this.#counts, settings);
+    this.#bus = bus?.open({
+      name,
+      clock,
+      scope: this.#scope,
+      onMessage: (message) => this.#heard(message),
+      onTrust: (trusted) => this.#kept.trust(trusted),
+    });
+    this.lifecycle = createLifecycle({
+      name: `cache ${name}`,
+      start: async () => await this.#bus?.start(),
+      stop: async () => await this.#bus?.stop(),
+    });
+  }
+
+  get<V>(key: string, policy: CachePolicy | CachePolicyOptions, load: Load<V>): Promise<V>;
+  get<V>(key: string, options: LoadingOptions<V>): Promise<V>;
+  get(key: string, given: Given, load?: Load<unknown>): Promise<never> {
+    const entry = this.#hit(key);
+    if (entry === undefined) return this.#lookUp(key, given, load) as Promise<never>;
+    if (this.#sampler !== undefined) this.#sampler.hit(entry, load ?? loadOf(given));
+    return entry.answer as Promise<never>;
+  }
+
+  peek(key: string): unknown {
+    return this.#hit(key)?.value;
+  }
+
+  /** What nearly every hit is: fresh, not to be refreshed yet, and good for this reader whatever its tags. */
+  #hit(key: string): Entry | undefined {
+    const kept = this.#kept;
+    const entry = kept.entries.get(key);
+    if (entry === undefined || this.#coarse.tick() >= entry.quietUntilTick || !kept.table.isCurrent(entry))
+      return undefined;
+    const context = currentContext();
+    if (context !== undefined && !takesAnything(context, this.#database)) return undefined;
+    if (!entry.visited) entry.visited = true;
+    this.#counts.processHits += 1;
+    if (cacheReads.hasSubscribers) this.#flights.tell('process', 'hit', 0);
+    return entry;
+  }
+
+  async write<V>(
+    key: string,
+    given: CachePolicy | CachePolicyOptions,
+    write: (writing: Writing) => Promise<V>,
+  ): Promise<V> {
+    const policy = policyFrom(given);
+    const tags = policy.tagsOf(key);
+    // Its versions are taken before the write, here and in the shared tier.
+    const flight = this.#flights.open({ key, policy, tags, need: noMark });
+    const changed = { keys: [key], tags, everything: false };
+    try {
+      const versions = policy.options.shared ? await this.#shared?.versionsOf(flight) : undefined;
+      let floor = noMark;
+      const startedMs = this.#clock.monotonicMs();
+      let value: V;
+      try {
+        value = await write({ reflect: (position) => void (floor = markOf(position)) });
+      } catch (error) {
+        // It may have been committed all the same.
+        await this.#invalidate({ ...changed, floor });
+        throw error;
+      }
+      flight.reflected = floor;
+      await this.#invalidate({ ...changed, floor });
+      const own = 1 + tags.length;
+      if (value !== undefined && this.#kept.table.changesSince(flight.token) === own) {
+        // In the shared tier the first version is of everything, which a write leaves alone.
+        const next = versions?.map((version, at) => (at === 0 ? version : nextVersion(version)));
+        this.#flights.keepWritten(flight, value, this.#clock.monotonicMs() - startedMs, next);
+      }
+      return value;
+    } finally {
+      this.#flights.close(flight);
+    }
+  }
+
+  async invalidate({ tags = [], keys = [], at }: Invalidating): Promise<boolean> {
+    const floor = at === undefined ? noMark : markOf(at);
+    return await this.#invalidate({
+      keys: [...new Set(keys)],
+      tags: [...new Set(tags)],
+      everything: false,
+      floor,
+    });
+  }
+
+  async clear(): Promise<boolean> {
+    return await this.#invalidate({ keys: [], tags: [], everything: true, floor: noMark });
+  }
+
+  namespace(name: string): CacheView {
+    const prefix = `${name}:`;
+    return {
+      get: (key: string, given: Given, load?: Load<unknown>) =>
+        this.get(prefix + key, given as CachePolicy, load as Load<never>),
+      peek: (key) => this.peek(prefix + key),
+      write: (key, policy, write) => this.write(prefix + key, policy, write),
+      invalidate: ({ keys = [], ...rest }) =>
+        this.invalidate({ ...rest, keys: keys.map((key) => prefix + key) }),
+    };
+  }
+
+  state(): CacheState {
+    const { entries, table, trusted } = this.#kept;
+    const { size, bytes, evicted } = entries;
+    const shared = this.#shared;
+    return {
+      ...this.#counts,
+      name: this.name,
+      entries: size,
+      bytes,
+      evicted,
+      flights: this.#flights.size,
+      slots: table.size,
+      trusted,
+      shared:
+        shared === undefined
+          ? undefined
+          : {
+              health: shared.tier.health,
+              failures: shared.tier.failures,
+              timeouts: shared.tier.timeouts,
+              pending: shared.tier.pending,
+              rejected: shared.rejected,
+            },
+    };
+  }
+
+  start = (): Promise<void> => this.lifecycle.start();
+  stop = (): Promise<void> => this.lifecycle.stop();
+  [Symbol.asyncDispose] = (): Promise<void> => this.lifecycle.stop();
+
+  #lookUp(key: string, given: Given, loadGiven: Load<unknown> | undefined): Promise<unknown> {
+    let asked: Asked;
+    try {
+      asked = this.#asked(key, given, loadGiven);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    const { policy, tags, load } = asked;
+    const context = currentContext();
+    const { mustLoad, need } = readerOf(context, this.#database, tags, policy.options.inCommands);
+    if (mustLoad) return this.#bypass(key, load);
+    const found = this.#kept.find(key, context?.seen);
+    const entry = found === undefined || found.entry.mark < need ? undefined : found.entry;
+    if (found !== undefined && entry !== undefined) {
+      const nowMs = this.#clock.monotonicMs();
+      const isFresh = nowMs < entry.freshUntilMs;
+      if (isFresh || nowMs < entry.staleUntilMs) {
+        entry.visited = true;
+        if (!isFresh || entry.isDue(nowMs)) this.#flights.refresh(asked, entry);
+        if (!isFresh) this.#counts.stale += 1;
+        else if (found.tier === 'memo') this.#counts.memoHits += 1;
+        else this.#counts.processHits += 1;
+        this.#flights.tell(found.tier, isFresh ? 'hit' : 'stale', 0);
+        return entry.answer;
+      }
+    }
+    return this.#flights.load({ ...asked, need }, entry, context);
+  }
+
+  #asked(key: string, given: Given, loadGiven: Load<unknown> | undefined): Asked {
+    const policy = policyFrom(given);
+    const load = loadGiven ?? loadOf(given);
+    if (load === undefined)
+      throw new PlimsollError(
+        'PL_CONFIG',
+        `cache ${this.name}: get(${JSON.stringify(key)}) was given no load`,
+      );
+    return { key, policy, tags: policy.tagsOf(key), load, need: noMark };
+  }
+
+  /** In the context of the caller, whose transaction it may read: nobody else is answered with it, and nothing kept. */
+  async #bypass(key: string, load: Load<unknown>): Promise<unknown> {
+    this.#counts.bypassed += 1;
+    const { signal } = new AbortController();
+    const value = await load({ key, signal, atLeast: undefined, reflect: () => undefined });
+    this.#flights.tell('loader', 'loaded', 0);
+    return value;
+  }
+
+  /**
+   * First here, so that nothing older is answered; then in the shared tier, which is not read here for these tags until
+   * that is done; then the others, who would otherwise fill from it what it had before.
+   */
+  async #invalidate(invalidation: SharedInvalidation): Promise<boolean> {
+    this.#kept.invalidate(invalidation);
+    const told = this.#shared === undefined || (await this.#shared.tier.invalidate(invalidation));
+    const message = { ...invalidation, from: this.#id, sharedPending: !told };
+    const sent = this.#bus === undefined || (await this.#publish(message));
+    return told && sent;
+  }
+
+  /** False when it takes longer than the shared tier may; the bus goes on trying. */
+  async #publish(message: BusMessage): Promise<boolean> {
+    const waited = new AbortController();
+    const published = this.#bus?.publish(message).then(
+      () => true,
+      (error: unknown) => {
+        background.publish({ scope: this.#scope, what: `bus of the cache ${this.name}`, error });
+        return false;
+      },
+    );
+    const late = this.#clock.sleep(this.#settings.sharedHardMs, waited.signal).then(() => false);
+    const sent = await Promise.race([published, late]);
+    waited.abort();
+    return sent ?? true;
+  }
+
+  #heard(message: BusMessage): void {
+    if (message.from === this.#id) return;
+    this.#kept.invalidate(message);
+    if (message.sharedPending) void this.#shared?.tier.invalidate(message);
+  }
+}
+
+const loadOf = (given: Given): Load<unknown> | undefined => ('load' in given ? given.load : undefined);

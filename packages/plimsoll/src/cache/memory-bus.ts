@@ -1,0 +1,22 @@
+import type { BusConnection, BusMessage, BusOptions, InvalidationBus } from './bus.ts';
+
+/** Between caches of one process that are given it: each hears at once. For tests. */
+export function memoryBus(): InvalidationBus {
+  const listening = new Set<BusOptions>();
+  return {
+    open(options): BusConnection {
+      return {
+        async start() {
+          listening.add(options);
+          options.onTrust(true);
+        },
+        async stop() {
+          if (listening.delete(options)) options.onTrust(false);
+        },
+        async publish(message: BusMessage) {
+          for (const { name, onMessage } of listening) if (name === options.name) onMessage(message);
+        },
+      };
+    },
+  };
+}

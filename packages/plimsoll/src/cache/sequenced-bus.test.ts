@@ -1,0 +1,195 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { systemClock } from '../kernel/clock.ts';
+import type { BusMessage } from './bus.ts';
+import { SequencedBus, type MessageStream, type StreamPart } from './sequenced-bus.ts';
+
+const message = (tag: string): BusMessage => ({
+  from: 'other',
+  keys: [],
+  tags: [tag],
+  everything: false,
+  floor: '',
+  sharedPending: false,
+});
+
+/** A stream in memory that can lose what it holds, or not answer. */
+class Stream implements MessageStream {
+  life = 'one';
+  batches: { place: number; messages: readonly BusMessage[] }[] = [];
+  head = 0;
+  fails = false;
+  reads = 0;
+  #wake: () => void = () => undefined;
+
+  async append(messages: readonly BusMessage[]): Promise<void> {
+    if (this.fails) throw new Error('away');
+    this.head += 1;
+    this.batches.push({ place: this.head, messages });
+    this.#wake();
+  }
+  async readAfter(place: number | undefined): Promise<StreamPart> {
+    if (this.fails) throw new Error('away');
+    this.reads += 1;
+    const batches =
+      place === undefined ? [] : this.batches.filter((batch) => batch.place > place).slice(0, 3);
+    return { life: this.life, head: this.head, batches };
+  }
+  async listen(wake: () => void): Promise<() => Promise<void>> {
+    this.#wake = wake;
+    return async () => undefined;
+  }
+  wake(): void {
+    this.#wake();
+  }
+}
+
+function setUp(silentMs = 60_000) {
+  const stream = new Stream();
+  // What was heard since it was last trusted.
+  let heard: string[] = [];
+  let trusted = false;
+  let losses = 0;
+  const bus = new SequencedBus(
+    stream,
+    {
+      name: 'test',
+      clock: systemClock,
+      scope: {},
+      onMessage: ({ tags }) => heard.push(...tags),
+      onTrust: (now) => {
+        if (trusted && !now) losses += 1;
+        trusted = now;
+        heard = [];
+      },
+    },
+    { pollMs: 20, silentMs, gatherMs: 0 },
+  );
+  return { stream, bus, heard: () => heard, trusted: () => trusted, losses: () => losses };
+}
+
+test('hears everything that comes after it is trusted, in order', async () => {
+  const { stream, bus, heard, trusted } = setUp();
+  await stream.append([message('before')]);
+  await bus.start();
+  expect(trusted()).toBe(true);
+  const tags = Array.from({ length: 20 }, (_, n) => `t${n}`);
+  await Promise.all(tags.map((tag) => bus.publish(message(tag))));
+  await expect.poll(heard, { timeout: 10_000 }).toEqual(tags);
+  // Those of one moment went together.
+  expect(stream.head).toBeLessThan(tags.length);
+  await bus.stop();
+  expect(trusted()).toBe(false);
+});
+
+const lossesOf: readonly (readonly [string, (stream: Stream) => void])[] = [
+  ['a gap', (stream) => void (stream.batches = stream.batches.filter(({ place }) => place > 2))],
+  ['places that are no longer kept', (stream) => void (stream.batches = [])],
+  ['another life', (stream) => void (stream.life = 'two')],
+  ['a head that went back', (stream) => void ((stream.head = 0), (stream.batches = []))],
+];
+test.for(lossesOf)('%s is noticed: everything is forgotten, and it begins anew', async ([, lose]) => {
+  const { stream, bus, heard, trusted, losses } = setUp();
+  await stream.append([message('a')]);
+  await bus.start();
+  stream.head += 2;
+  stream.batches.push({ place: 2, messages: [message('b')] }, { place: 3, messages: [message('c')] });
+  lose(stream);
+  stream.wake();
+  await expect.poll(losses, { timeout: 10_000 }).toBe(1);
+  await expect.poll(trusted, { timeout: 10_000 }).toBe(true);
+  await bus.publish(message('after'));
+  await expect.poll(heard, { timeout: 10_000 }).toEqual(['after']);
+  expect(losses()).toBe(1);
+  await bus.stop();
+});
+
+test('silence is not trusted, and what could not be sent is sent when it can', async () => {
+  const { stream, bus, heard, trusted } = setUp(100);
+  await bus.start();
+  stream.fails = true;
+  const published = bus.publish(message('late'));
+  await expect.poll(trusted, { timeout: 10_000 }).toBe(false);
+  stream.fails = false;
+  await published;
+  await expect.poll(trusted, { timeout: 10_000 }).toBe(true);
+  await bus.publish(message('next'));
+  await expect.poll(heard, { timeout: 10_000 }).toContain('next');
+  await bus.stop();
+});
+
+test('too many that wait become one of everything', async () => {
+  const { stream, bus } = setUp();
+  await bus.start();
+  stream.fails = true;
+  const all = Array.from({ length: 5_002 }, (_, n) => bus.publish(message(`t${n}`)));
+  stream.fails = false;
+  await Promise.all(all);
+  const [first] = stream.batches[0]?.messages ?? [];
+  expect([first?.everything, stream.batches.flatMap(({ messages }) => messages).length]).toEqual([true, 3]);
+  await bus.stop();
+});
+
+test('starts when the stream is away, and is trusted when it is there', async () => {
+  const { stream, bus, trusted } = setUp(50);
+  stream.fails = true;
+  await bus.start();
+  expect(trusted()).toBe(false);
+  stream.fails = false;
+  await expect.poll(trusted, { timeout: 10_000 }).toBe(true);
+  await bus.stop();
+});
+
+test('whatever is lost, it is never trusted with a place missing', async () => {
+  const aStep = fc.constantFrom('append', 'append', 'append', 'trim', 'skip', 'reborn', 'wake');
+  await fc.assert(
+    fc.asyncProperty(fc.array(aStep, { maxLength: 30 }), async (steps) => {
+      const { stream, bus, heard, trusted } = setUp();
+      await bus.start();
+      let n = 0;
+      // What there was to hear, and where something was lost.
+      const all: string[] = [];
+      for (const step of steps) {
+        if (step === 'append') {
+          all.push(`${(n += 1)}`);
+          await stream.append([message(`${n}`)]);
+        } else if (step === 'trim') stream.batches = stream.batches.slice(1);
+        else if (step === 'skip') {
+          all.push('lost');
+          stream.head += 1;
+        } else if (step === 'reborn') {
+          all.push('lost');
+          stream.life = `life ${(n += 1)}`;
+          stream.head = 0;
+          stream.batches = [];
+        } else await new Promise((resolve) => void setImmediate(resolve));
+      }
+      await stream.append([message('last')]);
+      const reads = stream.reads;
+      stream.wake();
+      await expect
+        .poll(() => stream.reads > reads + 1 && trusted(), { timeout: 10_000, interval: 1 })
+        .toBe(true);
+      const since = heard();
+      const from = all.indexOf(since[0] ?? 'none');
+      expect(since).toEqual(
+        from === -1 ? since.filter((tag) => tag === 'last') : [...all.slice(from), 'last'],
+      );
+      await bus.stop();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a poll that is rarer than silence is long is refused', () => {
+  const options = {
+    name: 'x',
+    clock: systemClock,
+    scope: {},
+    onMessage: () => undefined,
+    onTrust: () => undefined,
+  };
+  expect(() => new SequencedBus(new Stream(), options, { pollMs: 1_500, gatherMs: -1 })).toThrow(
+    /2 problems[^]*gatherMs[^]*pollMs/,
+  );
+});

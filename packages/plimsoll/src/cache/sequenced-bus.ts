@@ -1,0 +1,204 @@
+import { createLoop, type Loop } from '../durable/loop.ts';
+import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import type { BusConnection, BusMessage, BusOptions } from './bus.ts';
+
+/** Messages of one place in a stream, and what is known of the stream. */
+export interface StreamPart {
+  /** Of this stream: another one after it was lost or made anew. */
+  readonly life: string;
+  /** The last place that is taken. */
+  readonly head: number;
+  /** After the place asked for, in order. Dense, unless some are no longer kept. */
+  readonly batches: readonly { readonly place: number; readonly messages: readonly BusMessage[] }[];
+}
+
+/** A stream of one cache whose places are numbered without gaps, in the order in which they can be seen. */
+export interface MessageStream {
+  append(messages: readonly BusMessage[]): Promise<void>;
+  /** What comes after a place; with `undefined` only where the stream is. */
+  readAfter(place: number | undefined): Promise<StreamPart>;
+  /** Calls `wake` when there may be more; never rejects. Optional help: without, it is read every `pollMs`. */
+  listen?(wake: () => void): Promise<() => Promise<void>>;
+}
+
+export interface SequencedBusOptions {
+  /** How often the stream is read when nothing wakes it. Default 200. */
+  readonly pollMs?: number;
+  /** After so long without an answer something may have been missed. Default 2_000. */
+  readonly silentMs?: number;
+  /** Messages of this long are sent together. Default 2. */
+  readonly gatherMs?: number;
+}
+
+export const sequencedBusDefaults: Required<SequencedBusOptions> = {
+  pollMs: 200,
+  silentMs: 2_000,
+  gatherMs: 2,
+};
+
+/** Messages that wait to be sent, at most; with more, everything is invalidated instead. */
+const mostWaiting = 5_000;
+
+interface Waiting {
+  readonly message: BusMessage;
+  readonly sent: () => void;
+}
+
+/**
+ * A bus on a stream without gaps. What it has not heard of it does not trust: a place that is missing, another life of
+ * the stream, or no answer for `silentMs`. It begins anew at the head then, with everything forgotten.
+ */
+export class SequencedBus implements BusConnection {
+  readonly #stream: MessageStream;
+  readonly #bus: BusOptions;
+  readonly #settings: Required<SequencedBusOptions>;
+  readonly #reading: Loop;
+  readonly #sending: Loop;
+  #waiting: Waiting[] = [];
+  // The life and place up to which all was heard; undefined when that is not so.
+  #heard: { readonly life: string; readonly place: number } | undefined;
+  #heardAtMs = 0;
+  #watching: NodeJS.Timeout | undefined;
+  #listening: Promise<() => Promise<void>> | undefined;
+  #trusted: () => void = () => undefined;
+
+  constructor(stream: MessageStream, bus: BusOptions, options: SequencedBusOptions) {
+    this.#stream = stream;
+    this.#bus = bus;
+    this.#settings = { ...sequencedBusDefaults, ...options };
+    const { scope, name } = bus;
+    throwIfProblems(`the bus of the cache ${JSON.stringify(name)}`, problemsOf(this.#settings));
+    this.#reading = createLoop({
+      name: `bus of the cache ${name}, reading`,
+      scope,
+      pollMs: this.#settings.pollMs,
+      round: () => this.#read(),
+    });
+    this.#sending = createLoop({
+      name: `bus of the cache ${name}, sending`,
+      scope,
+      // Woken by each message; a round without any does nothing.
+      pollMs: this.#settings.pollMs,
+      round: () => this.#send(),
+    });
+  }
+
+  async start(): Promise<void> {
+    const everyMs = Math.max(10, this.#settings.silentMs / 8);
+    this.#watching = setInterval(() => this.#distrustSilence(), everyMs).unref();
+    const { promise: trusted, resolve } = Promise.withResolvers<void>();
+    this.#trusted = resolve;
+    this.#listening = this.#stream.listen?.(() => this.#reading.wake());
+    await Promise.all([this.#reading.start(), this.#sending.start()]);
+    const waited = new AbortController();
+    await Promise.race([trusted, this.#bus.clock.sleep(this.#settings.silentMs, waited.signal)]);
+    waited.abort();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#watching);
+    await this.#sending.stop();
+    // Once more, for what was published a moment ago.
+    await this.#send().catch(() => false);
+    await this.#reading.stop();
+    this.#distrust();
+    const unlisten = await this.#listening;
+    await unlisten?.();
+    this.#listening = undefined;
+  }
+
+  publish(message: BusMessage): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#waiting.length >= mostWaiting) this.#gatherAll(message);
+    this.#waiting.push({ message, sent: resolve });
+    if (this.#waiting.length === 1) this.#sending.wake();
+    return promise;
+  }
+
+  /** Those that wait become one, of everything. */
+  #gatherAll({ from, sharedPending, floor }: BusMessage): void {
+    const waiting = this.#waiting;
+    let latest = floor;
+    for (const each of waiting) if (each.message.floor > latest) latest = each.message.floor;
+    const message = { from, sharedPending, keys: [], tags: [], everything: true, floor: latest };
+    this.#waiting = [{ message, sent: () => waiting.forEach((each) => each.sent()) }];
+  }
+
+  /** What comes while a batch is under way goes with the next: one writer to the stream for each process. */
+  async #send(): Promise<boolean> {
+    if (this.#waiting.length === 0) return false;
+    await this.#bus.clock.sleep(this.#settings.gatherMs);
+    const batch = [...this.#waiting];
+    await this.#inTime(this.#stream.append(batch.map(({ message }) => message)));
+    // Unless they were put together meanwhile: then what is left says it again.
+    if (this.#waiting[0] === batch[0]) this.#waiting = this.#waiting.slice(batch.length);
+    for (const { sent } of batch) sent();
+    return this.#waiting.length > 0;
+  }
+
+  async #read(): Promise<boolean> {
+    const before = this.#heard;
+    const askedAtMs = this.#bus.clock.monotonicMs();
+    const { life, head, batches } = await this.#inTime(this.#stream.readAfter(before?.place));
+    // It broke off while this was under way.
+    if (before !== this.#heard) return true;
+    if (before === undefined) {
+      this.#heard = { life, place: head };
+      this.#heardAtMs = askedAtMs;
+      this.#bus.onTrust(true);
+      this.#trusted();
+      return false;
+    }
+    let place = before.place;
+    const isWhole =
+      life === before.life && head >= place && batches.every((batch) => batch.place === (place += 1));
+    if (!isWhole || (place < head && batches.length === 0)) {
+      this.#distrust();
+      return true;
+    }
+    for (const { messages } of batches) for (const message of messages) this.#bus.onMessage(message);
+    this.#heard = { life, place };
+    // As of when it was asked: what came later may not be in the answer.
+    this.#heardAtMs = askedAtMs;
+    return place < head;
+  }
+
+  /** On a connection that is half gone an answer may never come, and the next one has to be tried. */
+  async #inTime<T>(operation: Promise<T>): Promise<T> {
+    const { silentMs } = this.#settings;
+    const waited = new AbortController();
+    const late = this.#bus.clock.sleep(silentMs, waited.signal).then(() => {
+      if (waited.signal.aborted) return new Promise<never>(() => undefined);
+      throw new Error(`the bus of the cache ${this.#bus.name} gave no answer within ${silentMs} ms`);
+    });
+    try {
+      return await Promise.race([operation, late]);
+    } finally {
+      waited.abort();
+    }
+  }
+
+  #distrustSilence(): void {
+    if (this.#heard === undefined) return;
+    if (this.#bus.clock.monotonicMs() - this.#heardAtMs >= this.#settings.silentMs) this.#distrust();
+  }
+
+  #distrust(): void {
+    if (this.#heard === undefined) return;
+    this.#heard = undefined;
+    this.#bus.onTrust(false);
+  }
+}
+
+function problemsOf({ pollMs, silentMs, gatherMs }: Required<SequencedBusOptions>): readonly Problem[] {
+  const problems: Problem[] = [];
+  for (const [path, value] of Object.entries({ pollMs, silentMs }))
+    if (!(value > 0)) problems.push({ path, message: `is ${value}; give milliseconds above 0` });
+  if (!(gatherMs >= 0))
+    problems.push({ path: 'gatherMs', message: `is ${gatherMs}; give milliseconds from 0` });
+  if (pollMs * 2 > silentMs) {
+    const message = `is ${pollMs}, more than half of silentMs, ${silentMs}: when nothing is sent, that would count as silence`;
+    problems.push({ path: 'pollMs', message });
+  }
+  return problems;
+}

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto';
+import { background } from '../kernel/channels.ts';
+import type { Flight } from './flight.ts';
+import { noMark } from './position.ts';
+import type { CacheSettings } from './options.ts';
+import type { SharedAnswer, SharedValue } from './shared-store.ts';
+import type { SharedTier } from './shared-tier.ts';
+
+/** How long before the shared tier is asked again whether another process has loaded. */
+const pollMs = 20;
+/** What was refreshed since this process kept it counts as news. */
+const slackMs = 20;
+
+/** A value of the shared tier, as it was before it became text. */
+export interface Found {
+  readonly value: unknown;
+  readonly of: SharedValue;
+}
+
+/** The flights of this process beside those of the others: one of all loads, the others wait for what it brings. */
+export class SharedFills {
+  readonly tier: SharedTier;
+  readonly #settings: CacheSettings;
+  readonly #scope: object;
+  readonly #owner = randomUUID();
+  #rejected = 0;
+
+  constructor(tier: SharedTier, settings: CacheSettings, scope: object) {
+    this.tier = tier;
+    this.#settings = settings;
+    this.#scope = scope;
+  }
+
+  /** Fills that came too late, by what the store knew. */
+  get rejected(): number {
+    return this.#rejected;
+  }
+
+  /**
+   * A fresh value; or what a fill has to give back, when it is for this process to load. `belowMs` is how long the
+   * value that is kept here is fresh: only what is fresh for longer is news. Undefined: load without it.
+   */
+  async find(
+    flight: Flight,
+    belowMs: number,
+    onStale: (found: Found) => void,
+  ): Promise<{ readonly fresh?: Found; readonly answer: SharedAnswer } | undefined> {
+    const { clock, leaseMs } = this.#settings;
+    const { key, tags, policy, atLeast } = flight;
+    const { ttlMs, hardTimeoutMs } = policy.options;
+    const threshold = belowMs > 0 ? belowMs + slackMs : 0;
+    const giveUpAtMs = flight.startedMs + Math.min(leaseMs, hardTimeoutMs);
+    for (;;) {
+      const answer = await this.tier.read({
+        key,
+        tags,
+        atLeast,
+        keepMs: ttlMs + policy.graceMs + policy.options.abandonMs,
+        lease: { owner: this.#ownerOf(flight), forMs: Math.min(leaseMs, hardTimeoutMs), belowMs: threshold },
+      });
+      if (answer === undefined) return undefined;
+      const found = answer.value === undefined ? undefined : this.#decode(answer.value);
+      if (found !== undefined && found.of.freshForMs > threshold) return { fresh: found, answer };
+      if (found !== undefined && found.of.freshForMs <= 0) onStale(found);
+      if (answer.leased || clock.monotonicMs() >= giveUpAtMs) return { answer };
+      // Somebody else refreshes what is still good here.
+      if (found !== undefined && found.of.freshForMs > 0) return { fresh: found, answer };
+      await clock.sleep(pollMs, flight.signal);
+    }
+  }
+
+  /** False when it came too late, by what the store knew. */
+  async fill(
+    flight: Flight,
+    versions: readonly string[],
+    value: unknown,
+    freshMs: number,
+    costMs: number,
+  ): Promise<boolean> {
+    const { key, tags, policy } = flight;
+    const data = this.#encode(key, value, policy.options.maxBytes);
+    if (data === undefined) {
+      await this.tier.release(key, this.#ownerOf(flight));
+      return true;
+    }
+    const kept = await this.tier.fill({
+      key,
+      tags,
+      versions,
+      data,
+      mark: flight.mark,
+      freshMs,
+      keepMs: freshMs + policy.graceMs,
+      costMs,
+      owner: this.#ownerOf(flight),
+    });
+    if (kept === false) this.#rejected += 1;
+    return kept !== false;
+  }
+
+  /** Before a write: what the fill after it builds on. */
+  async versionsOf(flight: Flight): Promise<readonly string[] | undefined> {
+    const { ttlMs, abandonMs } = flight.policy.options;
+    const keepMs = ttlMs + flight.policy.graceMs + abandonMs;
+    const answer = await this.tier.read({ key: flight.key, tags: flight.tags, atLeast: noMark, keepMs });
+    return answer?.versions;
+  }
+
+  release(flight: Flight): void {
+    void this.tier.release(flight.key, this.#ownerOf(flight));
+  }
+
+  #ownerOf(flight: Flight): string {
+    return `${this.#owner}:${flight.number}`;
+  }
+
+  #decode(of: SharedValue): Found | undefined {
+    try {
+      return { value: this.#settings.serialiser.decode(of.data), of };
+    } catch (error) {
+      this.#report('a value of the shared tier cannot be read', error);
+      return undefined;
+    }
+  }
+
+  #encode(key: string, value: unknown, maxBytes: number): string | undefined {
+    try {
+      const data = this.#settings.serialiser.encode(value);
+      return data.length > maxBytes ? undefined : data;
+    } catch (error) {
+      this.#report(`the value of ${JSON.stringify(key)} cannot be made text`, error);
+      return undefined;
+    }
+  }
+
+  #report(what: string, error: unknown): void {
+    background.publish({ scope: this.#scope, what: `cache ${this.#settings.name}: ${what}`, error });
+  }
+}
