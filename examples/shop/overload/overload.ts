@@ -59,6 +59,8 @@ export async function overload(
   }
   // The rate between the last that held and the first that did not may be better than both.
   peak = Math.max(peak, (await step('1x', peak, stepMs)).goodRps);
+  const rssBytes = async (): Promise<number> => (await shop.telemetry()).process.rssBytes;
+  const usualBytes = await rssBytes();
 
   for (const factor of [2, 4]) {
     const { goodRps, overall } = await step(`${factor}x`, factor * peak, 2 * stepMs);
@@ -102,5 +104,7 @@ export async function overload(
       count: overall.count,
     },
   );
+  const bytes = await rssBytes();
+  record.expect(`${name}: memory is flat`, bytes < 1.3 * usualBytes + 64e6, { usualBytes, bytes });
   return peak;
 }

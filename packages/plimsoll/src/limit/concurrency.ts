@@ -335,6 +335,8 @@ export class Concurrency {
       return steps > 0;
     }
     this.#lateSinceMs ??= nowMs;
+    // Far below the limit it is not the limit that lets too much through.
+    if (steps === 0 && this.#limit > minLimit && level.inFlight < holdingUse * this.#limit) return false;
     if (steps < mostSteps && this.#limit > minLimit) {
       this.#easing = { top, topLimit, steps: steps + 1 };
       this.#change(lateFactor * Math.min(this.#limit, 1.2 * level.inFlight), 'late');
@@ -402,7 +404,9 @@ export class Concurrency {
     const enough = changed ? Infinity : working + longQueue * Math.sqrt(working);
     this.#trial = undefined;
     this.#change(
-      roomy ? Math.max(trial.topLimit, roomFactor * top.inFlight) : Math.min(trial.topLimit, enough),
+      roomy
+        ? Math.max(trial.topLimit + Math.sqrt(trial.topLimit), roomFactor * top.inFlight)
+        : Math.min(trial.topLimit, enough),
       'trial',
     );
     this.#trustedLimit = this.#limit;
