@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Cancellation } from '../kernel/cancellation.ts';
@@ -283,3 +284,32 @@ test('every guard can be left out, and options of all of them are checked', asyn
   ])
     expect(() => policyOf(wrong)).toThrow(expect.objectContaining({ code: 'PL_CONFIG' }));
 });
+
+for (const ambient of [true, false])
+  test(`what timed out is made again where it was called, not where the timer was set (ambient: ${ambient})`, async () => {
+    const policy = policyOf({
+      retry: { safe: true, attempts: 2, baseMs: 0, maxMs: 0, ambient },
+      timeout: { ms: 100 },
+    });
+    const tracing = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const ask = (who: string, deadlineAtMs = Infinity): Promise<unknown> =>
+      tracing.run(who, () =>
+        runInContext(createContext({ correlationId: who, deadlineAtMs }), () =>
+          outcome(
+            policy.run(() => {
+              seen.push([who, currentContext()?.correlationId, tracing.getStore()]);
+              return new Promise(() => undefined);
+            }),
+          ),
+        ),
+      );
+    const calls = [ask('one', Date.now() + 90), ask('two')];
+    for (let turn = 0; turn < 4; turn += 1) await vi.advanceTimersByTimeAsync(100);
+    expect(await Promise.all(calls)).toEqual(['PL_DEADLINE', 'PL_TIMEOUT']);
+    expect(seen).toEqual([
+      ['one', 'one', 'one'],
+      ['two', 'two', 'two'],
+      ['two', 'two', 'two'],
+    ]);
+  });

@@ -71,6 +71,8 @@ export class TimedCall<T> implements Attempt, Timed, Link<Timed> {
   #listening: Link<() => void> | undefined = undefined;
   #resolve: ((value: T | PromiseLike<T>) => void) | undefined = undefined;
   #reject: ((reason: unknown) => void) | undefined = undefined;
+  /** Of a call that may be made again. */
+  #failLater: ((error: unknown) => void) | undefined = undefined;
 
   constructor(given: TimedCallGiven<T>) {
     this.number = given.number;
@@ -115,6 +117,12 @@ export class TimedCall<T> implements Attempt, Timed, Link<Timed> {
     );
     this.#calls.inFlight += 1;
     this.#calls.watch.addLink(this);
+    // Whoever gives it up is a timer or the caller's end; a reaction runs where the call was made, and so does what is
+    // made again. An `AsyncResource` in place of the promise took three times as long.
+    if (this.again !== undefined)
+      void new Promise<unknown>((resolve) => {
+        this.#failLater = resolve;
+      }).then((error) => this.#fail(error));
     const cancellation = this.#context?.cancellation;
     if (cancellation !== undefined) {
       this.#listening = cancellation.add(() => this.#onCancel());
@@ -173,7 +181,8 @@ export class TimedCall<T> implements Attempt, Timed, Link<Timed> {
     if (!this.#waitedFor) return;
     const attempt = this.#attempt;
     this.#unlink();
-    this.#fail(error);
+    if (this.#failLater === undefined) this.#fail(error);
+    else this.#failLater(error);
     attempt.abort(error);
   }
 
