@@ -114,6 +114,25 @@ test('work that nobody waits for any more is not begun, and counts nowhere', asy
   expect(policy.state()).toMatchObject({ breaker: { state: 'closed', failures: 0 }, retry: { retries: 0 } });
 });
 
+test('an attempt whose guard around it has given up is not begun, and counts nowhere', async () => {
+  const policy = policyOf({ retry: false, breaker: { consecutiveFailures: 1 }, bulkhead: { max: 1 } });
+  const work = vi.fn<() => Promise<string>>();
+  const { promise: held, resolve } = Promise.withResolvers<void>();
+  const around = { signal: new AbortController().signal, number: 2, deadlineAtMs: Date.now() + 50 };
+  const first = policy.run(() => held);
+  const waits = outcome(policy.run(work, { within: around }));
+  await vi.advanceTimersByTimeAsync(60);
+  resolve();
+  await first;
+  expect(await waits).toBe('PL_DEADLINE');
+  expect(await outcome(policy.run(work, { within: around }))).toBe('PL_DEADLINE');
+  expect(work).not.toHaveBeenCalled();
+  expect(policy.state()).toMatchObject({
+    breaker: { state: 'closed', failures: 0 },
+    bulkhead: { active: 0 },
+  });
+});
+
 test('a half-open breaker and a thousand arrivals: one call reaches the dependency', async () => {
   const policy = policyOf({
     retry: { attempts: 3 },

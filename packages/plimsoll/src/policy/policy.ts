@@ -6,8 +6,9 @@ import { begin, plainAttempt, type Attempt, type Guard, type Work } from '../ker
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { currentTick, tickMs } from '../kernel/coarse-clock.ts';
 import { contextOf, currentContext, endOf, runInAttempt, surroundings } from '../kernel/context.ts';
+import type { PlimsollError } from '../kernel/errors.ts';
 import { BudgetedRetry, type RetryCall, type RetryState } from '../retry/retry.ts';
-import { TimedCall, type CallEnd } from '../timeout/timed-call.ts';
+import { pastDeadline, TimedCall, type CallEnd } from '../timeout/timed-call.ts';
 import { CallTimeout, earliestEnd, type TimeoutState } from '../timeout/timeout.ts';
 import { policyDefaults, type PolicyOptions } from './options.ts';
 
@@ -163,8 +164,7 @@ class GuardedCalls implements Policy, CallEnd {
     let permit: Permit | undefined;
     try {
       // Else the guards would take what nobody waits for as a failure of what was called.
-      const context = currentContext();
-      const ended = context === undefined ? undefined : endOf(context, this.name, this.#clock);
+      const ended = this.#endOf(attempt);
       if (ended !== undefined) return Promise.reject(ended);
       permit = this.breaker?.acquire();
       if (this.#bulkhead === undefined) return this.#call(work, attempt, permit, undefined, undefined);
@@ -178,6 +178,14 @@ class GuardedCalls implements Policy, CallEnd {
     }
   }
 
+  /** Why nobody waits for the attempt any more; undefined while somebody does. */
+  #endOf({ deadlineAtMs = Infinity }: Attempt): PlimsollError | undefined {
+    const context = currentContext();
+    const ended = context === undefined ? undefined : endOf(context, this.name, this.#clock);
+    if (ended !== undefined || deadlineAtMs === Infinity) return ended;
+    return deadlineAtMs <= this.#clock.monotonicMs() ? pastDeadline(this.name, context) : undefined;
+  }
+
   async #wait<T>(
     bulkhead: SemaphoreBulkhead,
     work: Work<T>,
@@ -185,11 +193,15 @@ class GuardedCalls implements Policy, CallEnd {
     permit: Permit | undefined,
     weight: number,
   ): Promise<T> {
-    let release: Release;
+    let release: Release | undefined;
     try {
       release = await bulkhead.acquire(weight);
+      // The bulkhead knows no attempt around this one.
+      const ended = this.#endOf(attempt);
+      if (ended !== undefined) throw ended;
     } catch (error) {
       permit?.drop();
+      release?.();
       throw error;
     }
     // What waited here is not slow there.
