@@ -52,7 +52,7 @@ test('whatever comes, settles, is cancelled or late: as the naive model says, an
         max: fc.integer({ min: 4, max: 6 }),
         maxWaiting: fc.nat(5),
         newestFirst: fc.boolean(),
-        steps: fc.array(step, { maxLength: 60 }),
+        steps: fc.array(step, { maxLength: 60, size: 'max' }),
       }),
       async ({ max, maxWaiting, newestFirst, steps }) => {
         vi.setSystemTime(0);

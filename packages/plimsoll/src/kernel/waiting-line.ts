@@ -177,9 +177,11 @@ export class WaitingLine<Item> {
     this.#sweeping = true;
     this.#watch.watchDeadline(atMs, () => {
       this.#sweeping = false;
+      const before = this.#length;
       this.#dropLate(this.#options.clock.monotonicMs());
       if (this.#first !== undefined) this.#sweepAt(this.#lateAtMs(this.#first));
-      this.#options.onShorter();
+      // When it fires for nothing it gives no turn: who is next must not hang on a timer.
+      if (this.#length < before) this.#options.onShorter();
     });
   }
 }
