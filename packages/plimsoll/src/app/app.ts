@@ -5,6 +5,7 @@ import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
+import type { GatewayShed } from '../gateway/options.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { newJob } from '../jobs/job.ts';
@@ -17,6 +18,7 @@ import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
 import { createRelay } from '../outbox/relay.ts';
+import { shedDefaults } from '../shed/options.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -190,7 +192,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     if (countsInDatabase(http)) pieces.rateLimits = openRateLimitDatabase(url, plan.name, scope);
     const gateway = createGateway({
       ...http,
-      ...(http.shed === false ? {} : { shed: { targetMs: targetsOf(plan), ...http.shed } }),
+      ...(http.shed === false ? {} : { shed: { ...shedOf(plan), ...http.shed } }),
       ...(sessions === undefined ? {} : { sessions: createSessionStore(database, sessions) }),
       ...(pieces.rateLimits === undefined ? {} : { rateLimitDatabase: pieces.rateLimits.store }),
       openapi: { title: plan.name, ...http.openapi },
@@ -316,8 +318,16 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
 /** Durations of most operations scatter so that their mean is at half of their p95 or below. */
 const meanOfP95 = 0.5;
 
-/** From when on an answer is worth little: by the objective of its operation. */
-function targetsOf({ objectives }: Plan): (operation: string) => number {
+/** Part of the tightest p95 that a request may wait for the event loop; and no less than that, which is noise. */
+const loopOfP95 = 0.4;
+const leastLoopDelayMs = 10;
+
+/** From when on an answer is worth little, by the objectives. */
+function shedOf({ objectives }: Plan): Required<Pick<GatewayShed, 'targetMs' | 'loopDelayMs'>> {
   const own = new Map(objectives.operations?.map(({ operation, p95Ms }) => [operation.id, p95Ms]));
-  return (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms);
+  const tightest = Math.min(objectives.default.p95Ms, ...own.values());
+  return {
+    targetMs: (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms),
+    loopDelayMs: Math.min(shedDefaults.loopDelayMs, Math.max(leastLoopDelayMs, loopOfP95 * tightest)),
+  };
 }
