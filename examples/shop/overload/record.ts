@@ -19,6 +19,7 @@ export interface Row {
   readonly goodRps: number;
   /** Answers that were admitted, timeouts among them, by their slowest operation: p99 over its objective. */
   readonly p99OfObjective: number;
+  readonly slowest: string;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly refusedShare: number;
@@ -66,18 +67,19 @@ export function createRecord({
       operations += overall.count;
       const refused = overall.errorKinds['status 503'] ?? 0;
       const timeouts = overall.errorKinds['timeout'] ?? 0;
-      const worst = Object.entries(held.operations)
-        .filter(([, counts]) => counts.ok >= fewest)
-        .map(
-          ([operation, { latency }]) =>
-            latency.p99Ms / (objectives.byOperation[operation] ?? objectives.default).p95Ms,
-        );
+      const byOperation = Object.entries(held.operations).filter(([, counts]) => counts.ok >= fewest);
+      const shares = byOperation.map(([operation, { latency }]): readonly [string, number] => {
+        const { p95Ms } = objectives.byOperation[operation] ?? objectives.default;
+        return [operation, latency.p99Ms / p95Ms];
+      });
+      const [slowest, share] = shares.toSorted(([, one], [, other]) => other - one)[0] ?? ['', 0];
       const row: Row = {
         phase,
         step,
         offeredRps: held.offeredRps,
         goodRps: held.goodRps,
-        p99OfObjective: Math.max(0, ...worst),
+        p99OfObjective: share,
+        slowest,
         p50Ms: overall.latency.p50Ms,
         p99Ms: overall.latency.p99Ms,
         refusedShare: overall.count === 0 ? 0 : refused / overall.count,
@@ -109,6 +111,7 @@ function lineOf(row: Row): string {
     `${(100 * row.refusedShare).toFixed(1)} % 503`.padStart(12),
     `${row.timeouts} timeouts`.padStart(13),
     `${row.otherErrors} other`.padStart(9),
+    row.p99OfObjective > 1 ? `  (${row.slowest})` : '',
     row.sendLagP99Ms > 20 ? `  (generator late: ${Math.round(row.sendLagP99Ms)} ms)` : '',
   ];
   return cells.join(' ');

@@ -49,9 +49,6 @@ interface Arrived {
   [arrived]?: Arrival;
 }
 
-/** Of one operation, before anything is known of it: what waits for something else may be many, and do no harm. */
-const gatewayInitialLimit = 40;
-
 /** HTTP routes from operations, on Fastify, with limits on body, time and requests in flight. */
 export function createGateway(options: GatewayOptions): Gateway {
   const settings = { ...gatewayDefaults, ...options };
@@ -231,7 +228,6 @@ export function createGateway(options: GatewayOptions): Gateway {
       shedder = createShedder({
         routeClass: routeClassOf(options.routes),
         ...options.shed,
-        limit: { initialLimit: gatewayInitialLimit, ...options.shed?.limit },
         name: 'gateway',
         scope,
       });
