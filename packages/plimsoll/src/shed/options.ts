@@ -23,7 +23,10 @@ export interface ShedOptions {
     LimitOptions,
     'minLimit' | 'maxLimit' | 'initialLimit' | 'windowMs' | 'windowCalls' | 'renewMs' | 'targetMs'
   >;
-  /** From when on an answer of a class is worth little; see `targetMs` of `plimsoll/limit`. Default what the limit's is. */
+  /**
+   * From when on an answer of a class is worth little; see `targetMs` of `plimsoll/limit`, whose default it has. The
+   * limit begins with `targetMs / 5` where that is more than its default and `limit` does not say.
+   */
   readonly targetMs?: (routeClass: string) => number | undefined;
   /** A request that waited longer than this for a busy event loop may be refused; after 4 times as long, it is. Default 40. */
   readonly loopDelayMs?: number;

@@ -197,6 +197,24 @@ describe('clients', () => {
   });
 });
 
+describe('the target of a class', () => {
+  test('gives what may take long more places at first, within the bounds that are set', () => {
+    const targetMs = (name: string): number => (name === '/slow' ? 500 : 25);
+    const limitsOf = (limit: ShedOptions['limit']): readonly number[] => {
+      const { shedder } = shedderOf({
+        routeClass: ({ url = '' }) => url,
+        targetMs,
+        ...(limit === undefined ? {} : { limit }),
+      });
+      for (const url of ['/slow', '/quick']) shedder.admit(request(url));
+      return shedder.state().classes.flatMap(({ name, limit: now }) => (name.startsWith('/') ? [now] : []));
+    };
+    expect(limitsOf(undefined)).toEqual([100, 20]);
+    expect(limitsOf({ maxLimit: 30 })).toEqual([30, 20]);
+    expect(limitsOf({ minLimit: 1, maxLimit: 1, initialLimit: 1 })).toEqual([1, 1]);
+  });
+});
+
 describe('a refusal', () => {
   test('says when to come again: from 1 s to 3 s, not the same for all, later when more are refused', () => {
     const { shedder, under, clock } = shedderOf();

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { refusals } from '../kernel/channels.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import { limitDefaults } from '../limit/options.ts';
 import { createLimit, type Limit, type LimitState, type Permit } from '../limit/limit.ts';
 import { ClientShares } from './client-shares.ts';
 import { createLoopPressure, type LoopPressure } from './loop-pressure.ts';
@@ -143,8 +144,9 @@ class TwoSignalShedder implements Shedder {
     if (routeClass !== otherClass && this.#limits.size >= maxClasses) return this.#limitOf(otherClass);
     const { clock, random, limit: limitOptions } = this.#settings;
     const targetMs = this.#options.targetMs?.(routeClass);
-    const target = targetMs === undefined ? {} : { targetMs };
-    const limit = createLimit({ ...limitOptions, ...target, name: routeClass, clock, random });
+    const target =
+      targetMs === undefined ? {} : { targetMs, initialLimit: firstLimit(targetMs, limitOptions) };
+    const limit = createLimit({ ...target, ...limitOptions, name: routeClass, clock, random });
     this.#limits.set(routeClass, limit);
     return limit;
   }
@@ -183,6 +185,12 @@ class TwoSignalShedder implements Shedder {
     const asked = this.#asked + this.#askedBefore;
     return asked === 0 ? 0 : (this.#denied + this.#deniedBefore) / asked;
   }
+}
+
+/** What may take long has many under way without being behind: at first as many as 200 a second would be. */
+function firstLimit(targetMs: number, given: ShedSettings['limit']): number {
+  const { minLimit, initialLimit, maxLimit } = { ...limitDefaults, ...given };
+  return Math.min(maxLimit, Math.max(minLimit, initialLimit, Math.round(targetMs / 5)));
 }
 
 const used = Symbol('plimsoll.shed.used');
