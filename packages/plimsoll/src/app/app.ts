@@ -196,6 +196,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       openapi: { title: plan.name, ...http.openapi },
       scope,
       call: runtime.call,
+      settle: (seen) => database.settle(seen),
       enqueue: async (operation, input) => {
         const job = newJob(currentContext() ?? createContext(), {
           id: randomUUID(),

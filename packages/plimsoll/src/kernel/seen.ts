@@ -47,6 +47,11 @@ export class Seen {
   /** Made with the first mark: most requests end without one. */
   #databases: Map<string, Progress> | undefined;
 
+  /** Whether nothing has been seen of any database. */
+  get isEmpty(): boolean {
+    return this.#databases === undefined;
+  }
+
   get databases(): Iterable<string> {
     return this.#databases?.keys() ?? [];
   }
