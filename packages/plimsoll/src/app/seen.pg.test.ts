@@ -1,6 +1,7 @@
 import { startCluster, type Cluster, type Replica, type TestDatabase } from '@plimsoll/embedded';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { createClient } from '../client/client.ts';
 import { migrate } from '../database/migrate.ts';
 import { createDatabase } from '../database/database.ts';
 import { command, contract, createApp, event, module, plan, query, route, sql, type App } from '../index.ts';
@@ -137,6 +138,25 @@ describe('a client that writes in one process and reads in another', () => {
     expect(await found.json()).toBe(true);
     // Nor does it go back in time afterwards, with the token of that answer.
     expect(await (await find(one, id, carried(found))).json()).toBe(true);
+  });
+
+  test('sees all of it with `plimsoll/client`, and without its token does not', async () => {
+    const [one, two] = await startTwo();
+    await replica.pause();
+    for (const seen of [true, false]) {
+      let asked = 0;
+      const client = createClient({
+        baseUrl: one.url,
+        routes,
+        seen,
+        // As a load balancer does it.
+        fetch: (url, init) => fetch(url.replace(one.url, (asked++ % 2 === 0 ? one : two).url), init),
+      });
+      const id = nextId();
+      await client.call(notes.write, { id });
+      expect(await client.call(notes.find, { id })).toBe(seen);
+      expect(await client.call(notes.find, { id })).toBe(seen);
+    }
   });
 
   test('sees what it has read in one process in the other, too', async () => {
