@@ -12,6 +12,7 @@ import { newJob } from '../jobs/job.ts';
 import { acceptJob, jobStatus } from '../jobs/receipt.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { Seen } from '../kernel/seen.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { createModulePolicies, type ModulePolicies } from '../modules/module-policies.ts';
 import { createRegistry } from '../modules/registry.ts';
@@ -193,11 +194,14 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const gateway = createGateway({
       ...http,
       ...(http.shed === false ? {} : { shed: { ...shedOf(plan), ...http.shed } }),
-      ...(sessions === undefined ? {} : { sessions: createSessionStore(database, sessions) }),
+      ...(sessions === undefined
+        ? {}
+        : { sessions: createSessionStore(sessionStatements(database), sessions) }),
       ...(pieces.rateLimits === undefined ? {} : { rateLimitDatabase: pieces.rateLimits.store }),
       openapi: { title: plan.name, ...http.openapi },
       scope,
       call: runtime.call,
+      settle: (seen) => database.settle(seen),
       enqueue: async (operation, input) => {
         const job = newJob(currentContext() ?? createContext(), {
           id: randomUUID(),
@@ -313,6 +317,18 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     taskCounts,
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
+}
+
+/**
+ * Who is logged in is asked of the primary, and is nothing that the client has seen: noted as such, each of its
+ * requests would have to be read there, too.
+ */
+function sessionStatements(database: Database): Pick<Database, 'maybeOne' | 'execute'> {
+  return {
+    maybeOne: (statement) =>
+      database.readOnly((db) => db.maybeOne(statement), { consistency: 'strong', seen: new Seen() }),
+    execute: (statement) => database.execute(statement),
+  };
 }
 
 /** Durations of most operations scatter so that their mean is at half of their p95 or below. */

@@ -201,6 +201,13 @@ describe('sessions', () => {
     expect(await who(pairOf(login))).toEqual({});
   });
 
+  test('asking who is logged in is nothing that the client has seen', async () => {
+    const login = await post('/login', { name: 'ann' });
+    const answer = await fetch(`${app.url}/who`, { headers: { cookie: pairOf(login) } });
+    expect(await answer.json()).toMatchObject({ principal: 'ann' });
+    expect(answer.headers.get('plimsoll-seen')).toBeNull();
+  });
+
   test('on HTTPS the cookie is Secure and bound to the host, and the plain name counts for nothing', async () => {
     const login = await post('/login', { name: 'ann' }, https);
     expect(cookieOf(login)).toMatch(/^__Host-sid=[\w-]{43}; .*Path=\/; HttpOnly; Secure; SameSite=Lax$/);

@@ -48,6 +48,7 @@ export interface PlanOptions {
     | 'openapi'
     | 'shed'
     | 'rateLimit'
+    | 'seen'
   > & {
     readonly routes?: readonly Route[];
     /** Sessions in the database, for routes with `session`. Default none. */

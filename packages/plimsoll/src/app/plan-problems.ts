@@ -5,6 +5,7 @@ import { corsProblems } from '../gateway/hardening.ts';
 import { routeLimitProblems } from '../gateway/route-limits.ts';
 import { routingProblems } from '../database/routing/options.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
+import { seenProblems } from '../gateway/seen-exchange.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
@@ -54,6 +55,7 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   number('http.answerTimeoutMs', http.answerTimeoutMs, 1, 3_600_000, true);
   number('http.maxHeaders', http.maxHeaders, 1, 2_000, true);
   if (http.cors !== undefined) problems.push(...corsProblems(http.cors, 'http.cors'));
+  problems.push(...seenProblems(http.seen, 'http.seen'));
   if (http.sessions !== undefined) problems.push(...sessionProblems(http.sessions, 'http.sessions'));
   for (const [index, proxy] of (http.trustProxy ?? []).entries()) {
     const [address = '', bits = '0', more] = proxy.split('/');

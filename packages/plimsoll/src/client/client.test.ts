@@ -312,6 +312,88 @@ describe('what never came back is typed', () => {
   });
 });
 
+describe('what a call has seen, the next one sends', () => {
+  /** A server whose answers wait until they are let go, and what each request has sent. */
+  const holding = async (): Promise<{
+    client: Client;
+    requests: { sent: string | undefined; answer: (token?: string) => void }[];
+  }> => {
+    const requests: { sent: string | undefined; answer: (token?: string) => void }[] = [];
+    const client = await against(({ headers }, response) => {
+      requests.push({
+        sent: headers['plimsoll-seen'] as string | undefined,
+        answer: (token) =>
+          void response.writeHead(200, token === undefined ? {} : { 'plimsoll-seen': token }).end('{}'),
+      });
+    });
+    return { client, requests };
+  };
+
+  test('the token of an answer takes the place of what was sent', async () => {
+    const { client, requests } = await holding();
+    for (const [index, token] of ['a', 'b', undefined, 'c'].entries()) {
+      const call = client.call(shapes.see, {});
+      await expect.poll(() => requests.length).toBe(index + 1);
+      requests[index]?.answer(token);
+      await call;
+    }
+    expect(requests.map(({ sent }) => sent)).toEqual(['', 'a', 'b', 'b']);
+  });
+
+  test('answers at the same time lose nothing, in whatever order they come', async () => {
+    const { client, requests } = await holding();
+    const write = client.call(shapes.keep, { id: '1' });
+    await expect.poll(() => requests.length).toBe(1);
+    const read = client.call(shapes.see, {});
+    await expect.poll(() => requests.length).toBe(2);
+    requests[0]?.answer('written');
+    await write;
+    requests[1]?.answer('older');
+    await read;
+    const next = client.call(shapes.see, {});
+    await expect.poll(() => requests.length).toBe(3);
+    requests[2]?.answer('both');
+    await next;
+    const last = client.call(shapes.see, {});
+    await expect.poll(() => requests.length).toBe(4);
+    requests[3]?.answer();
+    await last;
+    expect(requests.map(({ sent }) => sent)).toEqual(['', '', 'written, older', 'both']);
+  });
+
+  test('a failure has one too', async () => {
+    const sent: unknown[] = [];
+    const client = await against(({ headers }, response) => {
+      sent.push(headers['plimsoll-seen']);
+      response.writeHead(503, { 'plimsoll-seen': 'unknown' }).end();
+    });
+    for (let round = 0; round < 2; round += 1) await client.call(shapes.see, {}).catch(() => undefined);
+    expect(sent).toEqual(['', 'unknown']);
+  });
+
+  test('nothing is sent where the options say so', async () => {
+    const sent: unknown[] = [];
+    const { url } = (
+      await start((_operation, input) => {
+        currentContext()?.seen.noteWritten('db', '1.a', 7n);
+        return Promise.resolve(input);
+      })
+    ).gateway;
+    const client = createClient({
+      baseUrl: url,
+      routes: all,
+      seen: false,
+      fetch: (given, init) => {
+        sent.push(new Headers(init.headers).get('plimsoll-seen'));
+        return fetch(given, init);
+      },
+    }) as Client;
+    await client.call(shapes.see, {});
+    await client.call(shapes.see, {});
+    expect(sent).toEqual([null, null]);
+  });
+});
+
 test('a path in the base URL stays, and headers and fetch can be given', async () => {
   const seen: [string, RequestInit][] = [];
   const client = createClient({

@@ -2,6 +2,8 @@ import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import type { AnyCommand, AnyOperation, Input, Result } from '../modules/contract.ts';
 import type { JobStatus } from '../jobs/receipt.ts';
 import { failureOf, valueOf } from './answer.ts';
+import { seenHeader } from '../kernel/seen-header.ts';
+import { createSeenTokens } from './seen-tokens.ts';
 import { requestOf, type ClientRoute, type OutgoingRequest } from './request.ts';
 
 export interface ClientOptions<R extends readonly ClientRoute[] = readonly ClientRoute[]> {
@@ -15,9 +17,14 @@ export interface ClientOptions<R extends readonly ClientRoute[] = readonly Clien
   readonly timeoutMs?: number;
   /** Sent with every request, for credentials. Default none. */
   readonly headers?: Readonly<Record<string, string>>;
+  /**
+   * Whether each call sees what those that were answered before it have written and read: the client keeps the token
+   * of each answer and sends it back. Default true.
+   */
+  readonly seen?: boolean;
 }
 
-export const clientDefaults = { timeoutMs: 10_000 } as const;
+export const clientDefaults = { timeoutMs: 10_000, seen: true } as const;
 
 export interface CallOptions {
   /** Names this piece of work; send the same again when sending the same work again. Default a new one each call. */
@@ -59,6 +66,7 @@ export function createClient<const R extends readonly ClientRoute[]>(
   );
   const base = baseUrl.replace(/\/+$/, '');
   const send = options.fetch ?? ((url: string, init: RequestInit) => fetch(url, init));
+  const tokens = (options.seen ?? clientDefaults.seen) ? createSeenTokens() : undefined;
   const byOperation = new Map<AnyOperation, ClientRoute>();
   for (const route of routes) if (!byOperation.has(route.operation)) byOperation.set(route.operation, route);
 
@@ -84,6 +92,7 @@ export function createClient<const R extends readonly ClientRoute[]>(
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
     const timeout = AbortSignal.timeout(of.timeoutMs ?? ownTimeoutMs);
+    const sent = tokens?.held() ?? [];
     const init: RequestInit = {
       method,
       headers: {
@@ -91,6 +100,8 @@ export function createClient<const R extends readonly ClientRoute[]>(
         accept: 'application/json, application/problem+json',
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(method === 'POST' ? { 'idempotency-key': of.idempotencyKey ?? crypto.randomUUID() } : {}),
+        // Empty, it asks for the first one.
+        ...(tokens === undefined ? {} : { [seenHeader]: sent.join(', ') }),
         ...(of.correlationId === undefined ? {} : { 'x-correlation-id': of.correlationId }),
       },
       ...(body === undefined ? {} : { body }),
@@ -99,7 +110,10 @@ export function createClient<const R extends readonly ClientRoute[]>(
       signal: of.signal === undefined ? timeout : AbortSignal.any([of.signal, timeout]),
     };
     try {
-      return await read(await send(`${base}${path}`, init));
+      const response = await send(`${base}${path}`, init);
+      const answered = response.headers.get(seenHeader);
+      if (answered !== null) tokens?.replace(sent, answered);
+      return await read(response);
     } catch (error) {
       if (error instanceof PlimsollError) throw error;
       if (of.signal?.aborted === true)

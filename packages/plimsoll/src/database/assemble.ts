@@ -1,7 +1,7 @@
 import { systemClock } from '../kernel/clock.ts';
 import { currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import type { Seen } from '../kernel/seen.ts';
+import { Seen } from '../kernel/seen.ts';
 import type { Database, ReadOnlyOptions } from './interface.ts';
 import { isConnectionFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
@@ -148,6 +148,11 @@ export function assembleDatabase(parts: DatabaseParts): Database {
     session: parts.session,
     settle: (seen: Seen) =>
       causality.settle(seen, routing === undefined ? sampleOnPool : () => routing.watch.samplePrimary()),
+    seenUntilNow() {
+      const seen = new Seen();
+      causality.markDue(seen);
+      return seen;
+    },
     pools: () => Object.fromEntries(pools.map((pool) => [pool.server, pool.state()])),
     routing: () => routingState(causality, routing, canary?.state ?? noBeats),
     async ping() {

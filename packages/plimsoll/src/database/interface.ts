@@ -42,6 +42,11 @@ export interface Database extends Queryable, AsyncDisposable {
    * Without an answer of the primary the token stays as it is, and whoever gets it reads from the primary.
    */
   settle(seen: Seen): Promise<void>;
+  /**
+   * What somebody has seen who may know of everything that was committed until now, such as one who was just given
+   * work that others have left here. The position is asked for when a read needs it.
+   */
+  seenUntilNow(): Seen;
   /** Pools by server name. */
   pools(): Readonly<Record<string, PoolState>>;
   /** Where reads went and why, and how the replicas are. */

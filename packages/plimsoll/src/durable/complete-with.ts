@@ -16,7 +16,9 @@ export function completeWith(
   effect: (tx: Transaction) => Promise<void>,
 ): Promise<void> {
   const { id: key, correlationId, caller } = task;
-  const context = createContext({ correlationId, causationId, key, caller, span: taskSpan(task) });
+  // It was claimed after the commit that wrote it: a position from now on covers what its writer has seen.
+  const seen = database.seenUntilNow();
+  const context = createContext({ correlationId, causationId, key, caller, span: taskSpan(task), seen });
   return runInContext(context, () =>
     database.transaction(effect, {
       async beforeCommit(tx) {

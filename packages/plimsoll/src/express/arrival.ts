@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { SeenOptions, Settle, TakenSeen } from '../gateway/seen-exchange.ts';
 import { sentBy, type Sent } from '../gateway/sent.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
 import { httpRequests } from '../kernel/channels.ts';
@@ -6,12 +7,18 @@ import { systemClock } from '../kernel/clock.ts';
 import { createContext, type Caller, type RequestContext } from '../kernel/context.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { rootSpan } from '../kernel/trace.ts';
+import { answerWithSeen, isHttps, seenExchangeOf } from './seen.ts';
 
 export interface ContextOptions {
   /** A running app: then its telemetry counts these requests too. */
-  readonly app?: { readonly database: { readonly scope: object } };
+  readonly app?: { readonly database: { readonly scope: object; readonly settle?: Settle } };
   /** Longest time for one request, from this middleware to the answer. Default 10_000. */
   readonly requestTimeoutMs?: number;
+  /**
+   * Whether what a client has seen travels from its answer to its next request, as in the gateway. `false`: each
+   * request begins anew. Default in the header `Plimsoll-Seen`.
+   */
+  readonly seen?: SeenOptions | false;
   /**
    * Who asks; undefined is nobody known. Gets the request of your framework, and is asked at each call, so that
    * it sees what an authentication after the middleware has found. Throw `PL_UNAUTHENTICATED` to refuse the
@@ -30,6 +37,8 @@ export interface Arrival {
   /** Set by a mounted route, for telemetry. */
   operation?: string;
   error?: unknown;
+  /** To be awaited before an answer, where one can wait: takes the positions that were put off. Never rejects. */
+  settle(): Promise<void>;
 }
 
 /** The pattern of the route that answers; undefined when none does. */
@@ -55,8 +64,19 @@ export function arrive(
   const cancellation = new Cancellation();
   const sent = sentBy(request.headers);
   const ownMs = options.requestTimeoutMs ?? expressDefaults.requestTimeoutMs;
-  const context = contextOf(sent, cancellation, startedMs + Math.min(ownMs, sent.remainingMs ?? Infinity));
-  const arrival: Arrival = { context: withCaller(context, options, () => arrival.request), request };
+  const exchange = seenExchangeOf(options, scope);
+  const taken = exchange?.take(request.headers, isHttps(request));
+  const deadlineAtMs = startedMs + Math.min(ownMs, sent.remainingMs ?? Infinity);
+  const context = contextOf(sent, cancellation, deadlineAtMs, taken);
+  const { seen } = context;
+  const arrival: Arrival = {
+    context: withCaller(context, options, () => arrival.request),
+    request,
+    async settle() {
+      if (exchange?.hasNews(seen, taken) === true) await exchange.settle(seen);
+    },
+  };
+  if (exchange !== undefined) answerWithSeen(response, exchange, seen, taken, request);
   arrivals.set(request, arrival);
   response.setHeader('x-correlation-id', context.correlationId);
   // `close` comes exactly once, also when the client goes away before the answer.
@@ -72,8 +92,10 @@ function contextOf(
   { correlationId, traceparent, key }: Sent,
   cancellation: Cancellation,
   deadlineAtMs: number,
+  taken: TakenSeen | undefined,
 ): RequestContext {
   return createContext({
+    seen: taken?.seen,
     span: rootSpan(correlationId, traceparent),
     caller: traceparent === undefined ? undefined : { traceparent },
     key,

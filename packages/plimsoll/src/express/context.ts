@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { runInContext } from '../kernel/context.ts';
 import { arrive, type ContextOptions } from './arrival.ts';
+import { checkSeen } from './seen.ts';
 
 type Next = (error?: unknown) => void;
 type Pattern = string | RegExp;
@@ -9,6 +10,7 @@ type Pattern = string | RegExp;
 export function plimsollContext(
   options: ContextOptions = {},
 ): (request: IncomingMessage, response: ServerResponse, next: Next) => void {
+  checkSeen(options);
   return (request, response, next) => {
     const { context } = arrive(request, response, options, expressPattern);
     runInContext(context, () => next());

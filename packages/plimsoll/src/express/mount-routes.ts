@@ -6,9 +6,11 @@ import { isPlimsollError, PlimsollError, type ErrorCode } from '../kernel/errors
 import type { AnyOperation } from '../modules/contract.ts';
 import { declaredProblem, problemOf } from '../gateway/problem.ts';
 import type { Route } from '../gateway/route.ts';
+import type { SeenOptions } from '../gateway/seen-exchange.ts';
 import { answer, answerProblem } from './answer.ts';
 import { arrive, expressDefaults, type Arrival } from './arrival.ts';
 import { expressPattern } from './context.ts';
+import { checkSeen } from './seen.ts';
 
 /** What a handler reads of Express's request. */
 interface Request extends IncomingMessage {
@@ -29,6 +31,8 @@ export interface MountTarget {
 export interface MountOptions {
   /** For requests that did not come through `plimsollContext`, whose limit holds otherwise. Default 10_000. */
   readonly requestTimeoutMs?: number;
+  /** The same. Default in the header `Plimsoll-Seen`. */
+  readonly seen?: SeenOptions | false;
   readonly routes: readonly Route[];
   /** Largest request body, where no parser of yours has read it before. Default 1 MiB. */
   readonly maxBodyBytes?: number;
@@ -44,6 +48,7 @@ export interface Callable {
  * gateway. Start the app yourself, before the first request, and stop it after the last one.
  */
 export function mountRoutes(app: Callable, router: MountTarget, options: MountOptions): void {
+  checkSeen(options);
   const readJson = express.json({
     limit: options.maxBodyBytes ?? expressDefaults.maxBodyBytes,
     // Any JSON: what it must be is for the operation's schema to say.
@@ -95,6 +100,7 @@ async function serve(
     const result = await runInContext(context, () =>
       beforeDeadline(context, app.call(operation, inputOf(operation, request))),
     );
+    await arrival.settle();
     const emptyStatus = operation.kind === 'command' && operation.output === undefined ? 204 : 200;
     const status = route.status ?? emptyStatus;
     if (operation.kind === 'query' || Object.keys(operation.errors as object).length === 0) {
@@ -108,6 +114,7 @@ async function serve(
       answerProblem(response, declaredProblem(operation.id, outcome, failed, context.correlationId));
     }
   } catch (error) {
+    await arrival.settle();
     // A bug, or an error of another library: the user's error handler sees it as from any other route.
     if (isPlimsollError(error)) answerError(response, arrival, error);
     else {

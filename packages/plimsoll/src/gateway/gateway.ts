@@ -23,6 +23,8 @@ import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } fr
 import { routeClassOf } from './route-class.ts';
 import { createRouteLimits } from './route-limits.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
+import { SeenExchange } from './seen-exchange.ts';
+import { answerWithSeen, type RequestSeen } from './seen-hook.ts';
 import { sentBy, type Sent } from './sent.ts';
 
 export interface Gateway extends Lifecycle {
@@ -42,6 +44,8 @@ interface Arrival {
   /** Told when the client goes away. */
   readonly cancellation: Cancellation;
   error: unknown;
+  /** Set when its route begins. */
+  seen: RequestSeen | undefined;
 }
 
 const arrived = Symbol('plimsoll.arrival');
@@ -58,6 +62,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const authenticates = options.authenticate !== undefined || options.sessions !== undefined;
   const everyAnswer = securityHeaders(options.cors);
   const rateLimits = createRouteLimits(options, scope);
+  const exchange =
+    options.seen === false ? undefined : new SeenExchange(scope, options.seen ?? {}, options.settle);
   let server: FastifyInstance | undefined;
   // With the server.
   let answers: AnswerWatch | undefined;
@@ -139,7 +145,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     const { operation } = route;
     return async (request, reply) => {
       const arrival = known(request) ?? arrivalOf(request);
-      const context = requestContext(arrival);
+      const context = requestContext(arrival, request);
       const input = inputOf(operation, request);
       const run = (): Promise<FastifyReply> =>
         beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply));
@@ -186,16 +192,20 @@ export function createGateway(options: GatewayOptions): Gateway {
     return succeed(reply.header('location', `/-/jobs/${jobId}`), 202, { jobId });
   }
 
-  function requestContext(arrival: Arrival): RequestContext {
+  function requestContext(arrival: Arrival, request: FastifyRequest): RequestContext {
     const { span, sent, cancellation, startedMs } = arrival;
     const { traceparent } = span.root;
-    return createContext({
+    const taken = exchange?.take(request.headers, request.protocol === 'https');
+    const context = createContext({
       span,
       caller: traceparent === undefined ? undefined : { traceparent },
       key: sent.key,
       cancellation,
       deadlineAtMs: startedMs + Math.min(settings.requestTimeoutMs, sent.remainingMs ?? Infinity),
+      seen: taken?.seen,
     });
+    arrival.seen = { seen: context.seen, taken };
+    return context;
   }
 
   async function build(): Promise<FastifyInstance> {
@@ -245,6 +255,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         done(error as Error);
       }
     });
+    if (exchange !== undefined) answerWithSeen(app, exchange, (request) => known(request)?.seen);
     app.setErrorHandler(refuse);
     const { telemetry, metrics, openapi, jobStatus, routes, rateLimit } = options;
     const isDraining = (): boolean => draining;
@@ -356,6 +367,7 @@ function arrivalOf({ headers }: FastifyRequest): Arrival {
     span,
     cancellation: new Cancellation(),
     error: undefined,
+    seen: undefined,
   };
 }
 

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { systemClock } from '../kernel/clock.ts';
 import type { Problem } from '../kernel/errors.ts';
 import { LinkedList } from '../kernel/linked-list.ts';
+import { seenHeader } from '../kernel/seen-header.ts';
 import { attemptHeader } from '../retry/header.ts';
 import { timeoutHeader } from '../timeout/remaining.ts';
 
@@ -97,8 +98,9 @@ export async function addCors(app: FastifyInstance, allowed: CorsOptions): Promi
       'traceparent',
       timeoutHeader,
       attemptHeader,
+      seenHeader,
     ],
-    exposedHeaders: ['x-correlation-id', 'location', 'retry-after'],
+    exposedHeaders: ['x-correlation-id', 'location', 'retry-after', seenHeader],
     maxAge: 600,
     strictPreflight: false,
   });

@@ -22,6 +22,7 @@ export { gatewayDefaults, type GatewayOptions } from './options.ts';
 export { type ExposedOpenApi } from './own-routes.ts';
 export { type ProblemDetails } from './problem.ts';
 export { route, type Route, type RouteOptions } from './route.ts';
+export { seenDefaults, type SeenOptions } from './seen-exchange.ts';
 export { sessionMigrations } from './session-migrations.ts';
 export {
   createSessionStore,

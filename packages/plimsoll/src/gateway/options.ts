@@ -8,6 +8,7 @@ import type { ExposedOpenApi, OwnRoutes } from './own-routes.ts';
 import { countsInDatabase, routeLimitProblems } from './route-limits.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 import { routeProblems, type Route } from './route.ts';
+import { seenProblems, type SeenOptions, type Settle } from './seen-exchange.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** What of the shedder the gateway leaves open. */
@@ -57,6 +58,13 @@ export interface GatewayOptions {
   /** Who is logged in; for routes with `session`. Default none. */
   readonly sessions?: SessionStore;
   readonly openapi?: ExposedOpenApi;
+  /**
+   * Whether what a client has seen travels from its answer to its next request, so that it reads there what it has
+   * written here. `false`: each request begins anew. Default in the header `Plimsoll-Seen`.
+   */
+  readonly seen?: SeenOptions | false;
+  /** Takes the positions that were put off before a token leaves; `database.settle`. Default none. */
+  readonly settle?: Settle;
   /** Writes a job that runs the command later, and its receipt; returns its id. For routes with `enqueue`. */
   readonly enqueue?: (operation: AnyCommand, input: unknown) => Promise<string>;
   /** Answers `/-/jobs/:jobId`. */
@@ -102,6 +110,7 @@ export function gatewayProblems(options: GatewayOptions): readonly Problem[] {
     ...routes,
     ...routeLimitProblems(options),
     ...inDatabase,
+    ...seenProblems(options.seen, 'seen'),
     ...shed.map(({ path, message }) => ({ path: `shed.${path}`, message })),
   ];
 }

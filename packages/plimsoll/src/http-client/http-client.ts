@@ -5,10 +5,12 @@ import { systemClock, type Clock } from '../kernel/clock.ts';
 import { currentContext } from '../kernel/context.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createPolicy, type Policy, type PolicyState } from '../policy/policy.ts';
+import { seenHeader } from '../kernel/seen-header.ts';
 import { attemptHeader, attemptHeaderValue } from '../retry/header.ts';
 import { traceparent } from '../telemetry/sampling.ts';
 import { remainingHeader, timeoutHeader } from '../timeout/remaining.ts';
 import { WholeAnswer, type HttpAnswer } from './answer.ts';
+import { CarriedSeen } from './carried-seen.ts';
 import { AttemptFailure, codeOf, Exchange, Progress, type ReceivedAnswer } from './exchange.ts';
 import { failureOf, tooLarge, type RequestFacts } from './failure.ts';
 import {
@@ -66,6 +68,7 @@ class PooledClient implements HttpClient {
   readonly #maxBodyBytes: number;
   readonly #maxConnections: number;
   readonly #clock: Clock;
+  readonly #carried: CarriedSeen | undefined;
   readonly #pool: Pool;
   #state: HttpClientState['state'] = 'open';
   #inFlight = 0;
@@ -86,6 +89,7 @@ class PooledClient implements HttpClient {
     this.#maxBodyBytes = maxBodyBytes;
     this.#maxConnections = maxConnectionsOf(options);
     this.#clock = clock;
+    this.#carried = CarriedSeen.of(options);
     this.#pool = new Pool(this.origin, {
       connections: this.#maxConnections,
       // So that "sent" and "cancelled" mean one connection, and that of one request.
@@ -181,15 +185,19 @@ class PooledClient implements HttpClient {
     const limits = { isHead: method === 'HEAD', maxBytes: this.#maxBodyBytes };
     const exchange = new Exchange(`${this.name}: ${method} ${pattern}`, limits, signal, progress);
     const headers = this.#headersOf(request, attempt);
+    const seen = currentContext()?.seen;
     const told = httpClientRequests.hasSubscribers ? this.#tell(request, attempt.number) : undefined;
     this.#pool.dispatch({ method, path, body, headers }, exchange);
     return exchange.answer.then(
       (answer) => {
+        this.#carried?.take(seen, answer.headers);
         told?.(answer.status, undefined);
         return answer;
       },
       (error: unknown) => {
         const failure = signal.aborted ? cancelled(this.name, signal.reason) : error;
+        // What failed there may have been committed.
+        if (failure instanceof AttemptFailure) this.#carried?.take(seen, failure.headers);
         if (failure instanceof AttemptFailure) told?.(failure.status, codeOf(failure.cause));
         else told?.(undefined, codeOf(failure));
         throw failure;
@@ -227,6 +235,7 @@ class PooledClient implements HttpClient {
     const clock = this.#clock;
     add('traceparent', traceparent());
     add('x-correlation-id', currentContext()?.correlationId);
+    add(seenHeader, this.#carried?.sent(currentContext()?.seen));
     for (const [name, value] of Object.entries(this.#headers)) add(name, value);
     for (const [name, value] of Object.entries(headers)) add(name, value);
     add('idempotency-key', idempotencyKey);

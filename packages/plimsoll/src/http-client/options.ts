@@ -1,6 +1,7 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Clock } from '../kernel/clock.ts';
 import type { Problem } from '../kernel/errors.ts';
+import { seenSecretProblems, type SeenSecret } from '../kernel/seen-token.ts';
 import { policyDefaults, type PolicyOptions } from '../policy/options.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -13,6 +14,11 @@ export interface HttpClientOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Options of a policy of its own, or a policy that others share. Default: that of `createPolicy`. */
   readonly policy?: Policy | Omit<PolicyOptions, 'name' | 'scope' | 'clock'>;
+  /**
+   * Whether what the request has seen goes along, and what comes back joins it: for a server of Plimsoll only, with
+   * the `secret` that it has. Default false.
+   */
+  readonly seen?: boolean | { readonly secret: SeenSecret };
   /** Open at once. Default 50, or `bulkhead.max` of the policy's options. */
   readonly maxConnections?: number;
   /** Longest time to connect, TLS included; undici looks at it about twice a second. Default 2000. */
@@ -44,7 +50,7 @@ export function httpClientProblems(given: HttpClientOptions): Problem[] {
   const allow = (path: string, value: unknown, allowed: boolean, want: string): void => {
     if (!allowed) problems.push({ path, message: `is ${JSON.stringify(value)}; give ${want}` });
   };
-  const { name, origin, headers = {} } = given;
+  const { name, origin, headers = {}, seen } = given;
   const { connectTimeoutMs, maxBodyBytes } = { ...httpClientDefaults, ...given };
   const connections = maxConnectionsOf(given);
   const isCount = (count: number): boolean => Number.isSafeInteger(count) && count >= 1;
@@ -63,6 +69,7 @@ export function httpClientProblems(given: HttpClientOptions): Problem[] {
     'milliseconds above 0, at most 2147483647',
   );
   allow('maxBodyBytes', maxBodyBytes, isCount(maxBodyBytes), 'bytes, a whole number from 1');
+  if (typeof seen === 'object') problems.push(...seenSecretProblems(seen.secret, 'seen.secret'));
   return [...problems, ...headerProblems(headers)];
 }
 

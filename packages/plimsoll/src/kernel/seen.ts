@@ -47,6 +47,18 @@ export class Seen {
   /** Made with the first mark: most requests end without one. */
   #databases: Map<string, Progress> | undefined;
 
+  /** Whether nothing has been seen of any database. */
+  get isEmpty(): boolean {
+    return this.#databases === undefined;
+  }
+
+  /** Whether anything was written, or may have been. */
+  get hasWritten(): boolean {
+    for (const { written, unknown } of this.#databases?.values() ?? [])
+      if (unknown || written > 0n) return true;
+    return false;
+  }
+
   get databases(): Iterable<string> {
     return this.#databases?.keys() ?? [];
   }

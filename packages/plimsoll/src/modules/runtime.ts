@@ -251,7 +251,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const result = await perform(
       operation.id,
       'command',
-      { above: taskContext(task, `job:${task.id}`), keySuffix: '' },
+      { above: taskContext(database, task, `job:${task.id}`), keySuffix: '' },
       operation.timeoutMs,
       (context) =>
         beforeDeadline(
@@ -272,7 +272,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const event = task.payload as RecordedEvent;
     const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
     const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(task, task.causationId ?? `event:${event.id}`);
+    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -326,8 +326,11 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   };
 }
 
-/** The context of background work: that of the request that set it off, with the task's id as stable key. */
-function taskContext(task: ClaimedTask, causationId: string): RequestContext {
+/**
+ * The context of background work: that of the request that set it off, with the task's id as stable key. The task was
+ * claimed after the commit that wrote it, so a position from now on covers what its writer has seen.
+ */
+function taskContext(database: Database, task: ClaimedTask, causationId: string): RequestContext {
   const { caller, id: key } = task;
-  return createContext({ causationId, key, caller, span: taskSpan(task) });
+  return createContext({ causationId, key, caller, span: taskSpan(task), seen: database.seenUntilNow() });
 }

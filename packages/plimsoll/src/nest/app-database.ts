@@ -18,6 +18,7 @@ export function appDatabase(app: App): Database {
     transaction: (fn, options) => app.database.transaction(fn, options),
     session: () => app.database.session(),
     settle: (seen) => app.database.settle(seen),
+    seenUntilNow: () => app.database.seenUntilNow(),
     routing: () => app.database.routing(),
     pools: () => app.database.pools(),
     ping: () => app.database.ping(),

@@ -1,0 +1,34 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Seen } from '../kernel/seen.ts';
+import type { SeenExchange, TakenSeen } from './seen-exchange.ts';
+
+/** What is known of a request's token once its route has run; undefined where none did. */
+export interface RequestSeen {
+  readonly seen: Seen;
+  readonly taken: TakenSeen | undefined;
+}
+
+/** Gives every answer of a route its token, that of a failure too: what it did may have been committed. */
+export function answerWithSeen(
+  app: FastifyInstance,
+  exchange: SeenExchange,
+  seenOf: (request: FastifyRequest) => RequestSeen | undefined,
+): void {
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const known = seenOf(request);
+    if (known === undefined || (known.taken === undefined && known.seen.isEmpty)) {
+      done(null, payload);
+      return;
+    }
+    const { seen, taken } = known;
+    const write = (): void => {
+      const isHttps = request.protocol === 'https';
+      const answer = exchange.answer(seen, taken, isHttps, reply.getHeader('cache-control'));
+      if (answer !== undefined) void reply.headers(answer.headers);
+      if (answer?.cookie !== undefined) void reply.header('set-cookie', answer.cookie);
+      done(null, payload);
+    };
+    if (exchange.hasNews(seen, taken)) void exchange.settle(seen).then(write);
+    else write();
+  });
+}
