@@ -136,3 +136,16 @@ export function routeMetrics(points: readonly NumberPoint[]): readonly Metric[] 
     },
   ];
 }
+
+/** Who answered what caches were asked: the hit rate of a tier is its share of `hit`. */
+export function cacheMetrics(points: readonly NumberPoint[]): readonly Metric[] {
+  return [
+    {
+      name: 'plimsoll.cache.reads',
+      unit: '{read}',
+      description: 'Reads of caches, by the tier that answered and how.',
+      kind: 'counter',
+      points,
+    },
+  ];
+}

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import {
   breakers,
+  cacheReads,
   httpClientRequests,
   httpRequests,
   operations,
@@ -13,7 +14,14 @@ import {
   type MessageChannel,
 } from '../kernel/channels.ts';
 import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
-import { durationMetrics, guardMetrics, processMetrics, routeMetrics, spanMetrics } from './measured.ts';
+import {
+  cacheMetrics,
+  durationMetrics,
+  guardMetrics,
+  processMetrics,
+  routeMetrics,
+  spanMetrics,
+} from './measured.ts';
 import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
 import type { Metric } from './metrics.ts';
 import { isOf } from './own-messages.ts';
@@ -103,6 +111,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const repeated = new KeyedCounts<{ kind: string; name: string }>(maxGuards);
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
+  const cached = new KeyedCounts<{ cache: string; tier: string; outcome: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
   const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
@@ -148,6 +157,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       lag.record(name, '', lagMs, () => ({ task: name }));
     }),
     own(routes, ({ role, reason }) => routed.add({ role, reason })),
+    own(cacheReads, ({ name: cache, tier, outcome }) => cached.add({ cache, tier, outcome })),
     own(refusals, ({ policy, name }) => refused.add({ policy, name })),
     own(retries, ({ kind, name }) => repeated.add({ kind, name })),
     own(breakers, ({ to, name }) => switched.add({ to, name })),
@@ -165,6 +175,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         lag: lag.points(),
       }),
       ...routeMetrics(routed.points()),
+      ...cacheMetrics(cached.points()),
       ...guardMetrics(refused.points(), repeated.points(), switched.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({
