@@ -1,3 +1,4 @@
+import { Lateness } from './lateness.ts';
 import type { LimitSettings } from './options.ts';
 
 /** What the limit was last changed for. */
@@ -35,18 +36,12 @@ const roomShare = 0.25;
 const roomFactor = 1.25;
 /** More throughput than this with less concurrency is not the trial's doing: the other side has changed. */
 const changedFactor = 1.25;
-/** Above this share of the target answers are late; only below the other the limit grows. */
-const lateShare = 0.7;
-const easyShare = 0.5;
 /** While they are late, the limit falls by this, so many times at most before it is asked whether that helped. */
 const lateFactor = 0.7;
 const mostSteps = 5;
 /** It did when round trips fell by this share of how far the concurrency fell, as logarithms. */
 const helpedShare = 0.3;
-/** Where it did not: so many times the round trip that is left is late from then on, and up to so many it may grow. */
-const bornFactor = 1.5;
-const growingFactor = 1.25;
-/** Before that, the others who share the server have so long to let less through. */
+/** Before it counts that it did not, the others who share the server have so long to let less through. */
 const patienceMs = 5_000;
 /** A baseline within this share of the one before confirms it. */
 const confirmingShare = 0.25;
@@ -96,6 +91,7 @@ interface Easing {
  */
 export class Concurrency {
   readonly #settings: LimitSettings;
+  readonly #lateness: Lateness;
   #limit: number;
   #reason: LimitReason = 'initial';
   #inFlight = 0;
@@ -120,13 +116,6 @@ export class Concurrency {
   #guessingWindows = 4;
   #trial: Trial | undefined;
   #easing: Easing | undefined;
-  /** A round trip that less concurrency did not shorten: it is borne although it is late, and until when. */
-  #bornMs = 0;
-  /** Doubles while it is found again that less makes no difference. */
-  #bornForMs = 0;
-  /** Undefined while answers are in time. */
-  #lateSinceMs: number | undefined;
-  #bornUntilMs = -Infinity;
   /** What the last trial ended with. */
   #trustedLimit = 0;
   #renewAtMs = 0;
@@ -134,6 +123,7 @@ export class Concurrency {
 
   constructor(settings: LimitSettings) {
     this.#settings = settings;
+    this.#lateness = new Lateness(settings);
     this.#limit = settings.initialLimit;
   }
 
@@ -249,8 +239,7 @@ export class Concurrency {
     if (this.#trial !== undefined) this.#change(this.#trial.topLimit, 'trial');
     this.#trial = undefined;
     this.#easing = undefined;
-    this.#bornUntilMs = -Infinity;
-    this.#bornForMs = 0;
+    this.#lateness.forget();
     this.#renewSoon(nowMs);
   }
 
@@ -283,41 +272,12 @@ export class Concurrency {
     } else if (holding && queue > longQueue * root) {
       this.#change(working + ((shortQueue + longQueue) / 2) * root, 'queueing');
     } else if (level.inFlight >= (refused > 0 ? refusingUse : fullUse) * this.#limit) {
-      if (queue < shortQueue * root && drops < dropShare && recent.rttMs < this.#easyMs(nowMs))
+      if (queue < shortQueue * root && drops < dropShare && recent.rttMs < this.#lateness.easyMs(nowMs))
         this.#change(this.#limit + Math.max(1, Math.sqrt(this.#limit)), 'room');
     } else if (level.inFlight < this.#limit / 4) {
       // Far above what is used, the limit would let a long queue grow before anything is felt.
       this.#change(Math.max(this.#settings.initialLimit, this.#limit * 0.98), 'unused');
     }
-  }
-
-  /** From here on answers are late. */
-  #lateMs(nowMs: number): number {
-    return Math.max(
-      lateShare * this.#settings.targetMs,
-      this.#isBorne(nowMs) ? bornFactor * this.#bornMs : 0,
-    );
-  }
-
-  /** Up to here more may be let through. */
-  #easyMs(nowMs: number): number {
-    return Math.max(
-      easyShare * this.#settings.targetMs,
-      this.#isBorne(nowMs) ? growingFactor * this.#bornMs : 0,
-    );
-  }
-
-  #isBorne(nowMs: number): boolean {
-    return nowMs < this.#bornUntilMs;
-  }
-
-  #bear(nowMs: number, rttMs: number): void {
-    this.#bornMs = rttMs;
-    this.#bornForMs = Math.min(
-      10 * this.#settings.renewMs,
-      Math.max(this.#settings.renewMs, 2 * this.#bornForMs),
-    );
-    this.#bornUntilMs = nowMs + this.#bornForMs * (0.8 + 0.4 * this.#settings.random());
   }
 
   /**
@@ -329,12 +289,8 @@ export class Concurrency {
     const { minLimit } = this.#settings;
     const { top = level, topLimit = this.#limit, steps = 0 } = this.#easing ?? {};
     this.#easing = undefined;
-    if (level.rttMs < this.#lateMs(nowMs)) {
-      this.#lateSinceMs = undefined;
-      if (!this.#isBorne(nowMs)) this.#bornForMs = 0;
-      return steps > 0;
-    }
-    this.#lateSinceMs ??= nowMs;
+    const lateForMs = this.#lateness.note(nowMs, level.rttMs);
+    if (lateForMs === undefined) return steps > 0;
     // Far below the limit it is not the limit that lets too much through.
     if (steps === 0 && this.#limit > minLimit && level.inFlight < holdingUse * this.#limit) return false;
     if (steps < mostSteps && this.#limit > minLimit) {
@@ -345,10 +301,13 @@ export class Concurrency {
     }
     const less = Math.log(top.inFlight / level.inFlight);
     const faster = Math.log(top.rttMs / level.rttMs);
-    const helped = steps > 0 && faster >= helpedShare * less;
-    // With nothing left to give, it is for others to let less through, as long as that may take.
-    if (helped || nowMs - this.#lateSinceMs < patienceMs) return true;
-    this.#bear(nowMs, level.rttMs);
+    if (steps > 0 && faster >= helpedShare * less) return true;
+    if (lateForMs < patienceMs) {
+      // With nothing left to give, it is for others to let less through.
+      if (steps > 0) this.#easing = { top, topLimit, steps };
+      return true;
+    }
+    this.#lateness.bear(nowMs, level.rttMs);
     this.#change(topLimit, 'late');
     return true;
   }
@@ -390,7 +349,7 @@ export class Concurrency {
     const known = this.#baseline;
     // No queue at all: a baseline that was measured too low had held the limit down.
     const roomy =
-      before === top && less > 0.1 && faster < roomShare * less && top.rttMs < this.#easyMs(nowMs);
+      before === top && less > 0.1 && faster < roomShare * less && top.rttMs < this.#lateness.easyMs(nowMs);
     const confirmed =
       !roomy && known !== undefined && Math.abs(known.rttMs / level.rttMs - 1) < confirmingShare;
     const baseline = confirmed ? between(known, level, 0.5) : level;
