@@ -3,6 +3,7 @@ import { background, tasks as taskChannel } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
+import { createQueue } from '../queue/create-queue.ts';
 import { askedMs, backoffMs, type BackoffOptions } from './backoff.ts';
 import { claimable } from './claim-share.ts';
 import { createLoop, type Loop } from './loop.ts';
@@ -47,8 +48,17 @@ export function createWorker(options: WorkerOptions): Loop {
   const clock = options.clock ?? systemClock;
   const names = [...handlers.keys()];
   const tellUnclaimed = watchUnclaimed(database, names, clock);
-  const running = new Set<Promise<void>>();
   const runningOf = new Map<string, number>();
+  // Of all names.
+  let running = 0;
+  const queue = createQueue<ClaimedTask, void>({
+    name: 'worker',
+    concurrency: settings.concurrency,
+    maxLength: settings.concurrency,
+    handler: run,
+    scope,
+    clock,
+  });
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
   let presence: Presence | undefined;
   let lastReclaimMs = -Infinity;
@@ -70,31 +80,35 @@ export function createWorker(options: WorkerOptions): Loop {
       await reclaimFromDead(database);
     }
     await tellUnclaimed();
-    const free = settings.concurrency - running.size;
+    const free = settings.concurrency - running;
     // A task that ends wakes the loop.
     if (free <= 0) return false;
     const open = claimable(names, runningOf, free, settings.concurrency);
     if (open.names.length === 0) return false;
     const claimed = await database.query<ClaimedTask>(claimDue(worker, open.names, open.limit));
-    for (const task of claimed) start(task);
+    for (const task of claimed) {
+      count(task.name, 1);
+      // There is room: no more were claimed than are free.
+      queue.offer(task);
+    }
     // More may be due than the share of one name lets through at once.
     return claimed.length === open.limit && open.limit < free;
   }
 
   function count(name: string, change: 1 | -1): void {
+    running += change;
     const now = (runningOf.get(name) ?? 0) + change;
     if (now === 0) runningOf.delete(name);
     else runningOf.set(name, now);
   }
 
-  function start(task: ClaimedTask): void {
-    count(task.name, 1);
-    const run = settle(task).finally(() => {
-      running.delete(run);
+  async function run(task: ClaimedTask): Promise<void> {
+    try {
+      await settle(task);
+    } finally {
       count(task.name, -1);
       loop.wake();
-    });
-    running.add(run);
+    }
   }
 
   async function settle(task: ClaimedTask): Promise<void> {
@@ -145,7 +159,7 @@ export function createWorker(options: WorkerOptions): Loop {
 
   async function drain(): Promise<void> {
     const ended = new AbortController();
-    await Promise.race([Promise.allSettled(running), clock.sleep(settings.drainMs, ended.signal)]);
+    await Promise.race([queue.drain(), clock.sleep(settings.drainMs, ended.signal)]);
     ended.abort();
   }
 
