@@ -77,7 +77,12 @@ function randomFrom(start: number): () => number {
 }
 
 /** Real baskets, ordered again by eight customers at once until told to stop; returns the ids that were accepted. */
-async function orderUntil(url: string, bodies: Iterator<string>, signal: AbortSignal): Promise<number[]> {
+async function orderUntil(
+  url: string,
+  bodies: Iterator<string>,
+  signal: AbortSignal,
+  onAccepted: () => void,
+): Promise<number[]> {
   const accepted: number[] = [];
   const customer = async (): Promise<void> => {
     while (!signal.aborted) {
@@ -92,6 +97,7 @@ async function orderUntil(url: string, bodies: Iterator<string>, signal: AbortSi
         if (response.status === 503) continue;
         expect(response.status).toBe(201);
         accepted.push(body.orderId);
+        onAccepted();
       } catch (error) {
         // The connection breaks when the shop is killed; any other failure is one.
         if (!signal.aborted && !(error instanceof TypeError)) throw error;
@@ -124,7 +130,10 @@ test(`${kills} kills at random moments: nothing lost, every effect once`, { time
   for (let kill = 0; kill < kills; kill += 1) {
     const shop = await startShop();
     const over = new AbortController();
-    const ordering = orderUntil((shop.ready as { url: string }).url, endless, over.signal);
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const ordering = orderUntil((shop.ready as { url: string }).url, endless, over.signal, begin);
+    // Every other one while it is warming up still, however long that takes on this machine.
+    if (kill % 2 === 1) await begun;
     // Between the first moment of work and a full pipeline of events, jobs, charges and mails.
     await new Promise<void>((resolve) => setTimeout(resolve, 20 + random() * 500));
     over.abort();
