@@ -27,6 +27,7 @@ export {
   type SubscriptionContext,
 } from './modules/module.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
+export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
@@ -45,7 +46,12 @@ export {
   type LifecycleState,
 } from './kernel/lifecycle.ts';
 export { createApp, type App, type AppOptions, type AppTelemetry, type TaskCounts } from './app/app.ts';
-export { type Objective, type OperationObjective, type PlanOptions } from './app/plan-options.ts';
+export {
+  type CachePlan,
+  type Objective,
+  type OperationObjective,
+  type PlanOptions,
+} from './app/plan-options.ts';
 export { objective, plan, type Plan } from './app/plan.ts';
 export { route, type Route, type RouteOptions } from './gateway/route.ts';
 export { migrationsOf } from './app/migrations.ts';

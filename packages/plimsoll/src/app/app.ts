@@ -3,6 +3,7 @@ import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
+import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import type { GatewayShed } from '../gateway/options.ts';
@@ -14,6 +15,7 @@ import { createContext, currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen } from '../kernel/seen.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import type { MissedInvalidation } from '../modules/invalidation-check.ts';
 import { createModulePolicies, type ModulePolicies } from '../modules/module-policies.ts';
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
@@ -32,6 +34,7 @@ import {
   type OperationStatements,
   type StatementCounter,
 } from '../telemetry/statement-counts.ts';
+import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
@@ -62,6 +65,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** What is kept of queries; undefined where the plan caches none. */
+  readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
 }
@@ -100,6 +105,7 @@ interface Running {
   policies: ModulePolicies;
   telemetry: Telemetry;
   statements: StatementCounter;
+  cache: AppCache;
   rateLimits: RateLimitDatabase;
   relay: Loop;
   worker: Loop;
@@ -161,12 +167,24 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     pieces.migrations = await migrate(database, migrationsOf(plan));
     await assertOwnedTables(database, plan.modules);
 
+    if (plan.cache !== undefined) {
+      pieces.cache = openAppCache(plan, plan.cache, { url, database, scope });
+      await pieces.cache.start();
+    }
+    const { cache } = pieces;
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
       registry,
       policies,
-      database: await guardedDatabase(plan, database),
+      database: await guardedDatabase(plan, database, cache?.check),
+      ...(cache === undefined
+        ? {}
+        : {
+            caches: cache.queries,
+            invalidations: { cache: cache.cache.name, relay: cache.relay, check: cache.check },
+          }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
@@ -228,12 +246,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, rateLimits, database, telemetry, statements, stopLogs } = pieces;
+    const { gateway, worker, relay, cache, rateLimits, database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
+      () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
       () => telemetry?.stop(),
@@ -282,7 +301,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
-    const { gateway } = pieces;
+    const { gateway, cache } = pieces;
     const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -295,6 +314,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       statementsPerOperation: need('statements').snapshot(),
     };
   }

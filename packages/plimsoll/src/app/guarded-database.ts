@@ -4,20 +4,29 @@ import { guardDatabase } from '../boundaries/guard-database.ts';
 import { roleDatabase } from '../boundaries/role-database.ts';
 import { loadSqlParser } from '../boundaries/sql-parser.ts';
 import type { Database } from '../database/database.ts';
+import type { InvalidationCheck } from '../modules/invalidation-check.ts';
 import type { Plan } from './plan.ts';
 
-/** The migrated database as the plan lets handlers see it; makes their roles where the plan asks for them. */
-export async function guardedDatabase(plan: Plan, database: Database): Promise<Database> {
+/**
+ * The migrated database as the plan lets handlers see it; makes their roles where the plan asks for them. `check` is
+ * told which tables they touch.
+ */
+export async function guardedDatabase(
+  plan: Plan,
+  database: Database,
+  check: InvalidationCheck | undefined,
+): Promise<Database> {
   const { statements = process.env['NODE_ENV'] === 'production' ? 'report' : 'refuse', roles = false } =
     plan.boundaries ?? {};
   const confined = roles ? roleDatabase(database, await grantRoles(database, plan.modules)) : database;
-  if (statements === 'off') return confined;
-  const check = createStatementGuard({
+  if (statements === 'off' && check === undefined) return confined;
+  const guard = createStatementGuard({
     modules: plan.modules,
     parser: await loadSqlParser(),
     scope: database.scope,
-    refuse: statements === 'refuse',
+    foreign: statements,
+    ...(check === undefined ? {} : { onTables: (context, tables) => check.touched(context, tables) }),
     roles,
   });
-  return guardDatabase(confined, check);
+  return guardDatabase(confined, guard);
 }

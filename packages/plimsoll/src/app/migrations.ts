@@ -1,4 +1,5 @@
 import type { MigrationSource } from '../database/migrate.ts';
+import { cacheMigrations } from '../cache/migrations.ts';
 import { jobMigrations } from '../durable/migrations.ts';
 import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
@@ -18,6 +19,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     sessionMigrations,
     moduleMigrations,
     rateLimitMigrations,
+    cacheMigrations,
     ...plan.modules.flatMap((module) =>
       module.migrations === undefined ? [] : [{ component: module.name, directory: module.migrations }],
     ),

@@ -1,12 +1,16 @@
 import type { PoolOptions } from '../database/pool.ts';
 import type { Consistency } from '../database/routing/consistency.ts';
 import type { RoutingOptions } from '../database/routing/options.ts';
+import type { InvalidationBus } from '../cache/bus.ts';
+import type { ProcessTierOptions } from '../cache/options.ts';
+import type { SharedStore } from '../cache/shared-store.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 import type { Module } from '../modules/module.ts';
+import type { CachedQuery } from '../modules/query-cache.ts';
 import type { ModulePolicy, ModulePolicyOverride } from '../modules/module-policies.ts';
 import type { SpanOptions } from '../telemetry/spans.ts';
 
@@ -26,6 +30,32 @@ export interface Objective {
 
 export interface OperationObjective extends Objective {
   readonly operation: AnyOperation;
+}
+
+export interface CachePlan {
+  /** `cached(catalog.product, { ttlMs: 60_000 })`. */
+  readonly queries: readonly CachedQuery[];
+  /** What each process keeps; `false` keeps nothing in it. */
+  readonly process?: ProcessTierOptions | false;
+  /**
+   * What the processes share: a table of the database, which is not written to its log; a store such as
+   * `redisCacheStore`; or nothing. Default `database`.
+   */
+  readonly shared?: 'database' | SharedStore | false;
+  /**
+   * By what a process hears of the invalidations of the others. `false` only where there are no others, `processes`
+   * being `one`, or with `process: false`. Default `database`.
+   */
+  readonly bus?: 'database' | InvalidationBus | false;
+  /** Default `several`: two of one plan run during each deploy. */
+  readonly processes?: 'one' | 'several';
+  /** Compares one of so many hits with what its handler says now. 0: none. Default 0. */
+  readonly sampleEvery?: number;
+  /**
+   * What happens when a command writes a table that a cached query reads, and invalidates none of its tags:
+   * PL_MISSED_INVALIDATION, or a message in the background channel. Default `refuse`, in production `report`.
+   */
+  readonly missed?: 'refuse' | 'report';
 }
 
 export interface PlanOptions {
@@ -86,6 +116,8 @@ export interface PlanOptions {
      */
     readonly outgoing?: readonly Outgoing[];
   };
+  /** Which queries are cached, and where. Default none. */
+  readonly cache?: CachePlan;
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
   readonly boundaries?: {
     /** Where `plimsoll check boundaries` finds one folder per module, from the plan's folder. Default `modules`. */

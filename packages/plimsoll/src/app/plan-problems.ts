@@ -7,6 +7,7 @@ import { routingProblems } from '../database/routing/options.ts';
 import { methodOf, routeProblems } from '../gateway/route.ts';
 import { seenProblems } from '../gateway/seen-exchange.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
+import { cachedQueryProblems } from '../modules/query-cache.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
@@ -118,6 +119,22 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   for (const { path, message } of modulePolicyProblems({ modules: common, overrides }, names))
     problems.push({ path: `policies.${path}`, message });
 
+  const { cache } = plan;
+  if (cache !== undefined) {
+    problems.push(...cachedQueryProblems(cache.queries, 'cache.queries'));
+    number('cache.sampleEvery', cache.sampleEvery, 0, 1_000_000_000, true);
+    check(
+      'cache.missed',
+      ['refuse', 'report', undefined].includes(cache.missed),
+      `is ${JSON.stringify(cache.missed)}; want "refuse" or "report"`,
+    );
+    check(
+      'cache.bus',
+      cache.bus !== false || cache.process === false || cache.processes === 'one',
+      'is false: what one process invalidates the others would keep; leave it out, or give `process: false`, or `processes: "one"` where there is never a second one',
+    );
+  }
+
   const known = (path: string, id: string, operation: unknown): void =>
     check(path, registry.operations.get(id) === operation, `no module of the plan implements ${id}`);
   const seen = new Set<string>();
@@ -147,6 +164,9 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
       number(`${path}.errors.${name}`, errorStatus, 400, 599, true);
     }
   }
+
+  for (const [index, { operation }] of (cache?.queries ?? []).entries())
+    known(`cache.queries[${index}]`, operation.id, operation);
 
   const sound = (path: string, of: Objective): void => {
     number(`${path}.p95Ms`, of.p95Ms ?? null, 0.1, 3_600_000, false);

@@ -27,7 +27,7 @@ const passes = (check: (text: string) => void, operation: string, text: string):
 };
 
 test('a name without schema is one of public, which tables are listed by', () => {
-  const check = createStatementGuard({ modules, parser, scope: {}, refuse: true });
+  const check = createStatementGuard({ modules, parser, scope: {}, foreign: 'refuse' });
   expect(passes(check, 'orders.place', 'select * from orders join public.lines using (id)')).toBe(true);
   expect(passes(check, 'orders.place', 'select * from items')).toBe(false);
   expect(passes(check, 'orders.place', 'select * from other.orders')).toBe(false);
@@ -37,7 +37,7 @@ test('a name without schema is one of public, which tables are listed by', () =>
 });
 
 test('outside a handler of a module nothing is checked', () => {
-  const check = createStatementGuard({ modules, parser, scope: {}, refuse: true });
+  const check = createStatementGuard({ modules, parser, scope: {}, foreign: 'refuse' });
   check('select * from items');
   runInContext(createContext(), () => check('select * from items'));
   expect(passes(check, 'unknown.place', 'select * from items')).toBe(true);
@@ -55,7 +55,7 @@ test.each([
       return parser.parse(text);
     },
   };
-  const check = createStatementGuard({ modules, parser: counting, scope: {}, refuse: true, ...limits });
+  const check = createStatementGuard({ modules, parser: counting, scope: {}, foreign: 'refuse', ...limits });
   const run = (text: string): boolean => passes(check, 'orders.place', text);
   run('select * from orders');
   run('select * from orders');
@@ -69,7 +69,7 @@ test.each([
 
 test('a finding that is only told names who and what, and nobody listening costs nothing', () => {
   const scope = {};
-  const check = createStatementGuard({ modules, parser, scope, refuse: false });
+  const check = createStatementGuard({ modules, parser, scope, foreign: 'report' });
   const told: unknown[] = [];
   const stop = background.subscribe((message) => {
     if (message.scope === scope) told.push(message);

@@ -1,17 +1,20 @@
 import { background } from '../kernel/channels.ts';
-import { currentContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import type { TouchedTable } from '../modules/invalidation-check.ts';
 import { ownersOf, runtimeSchema, type Owned } from './owners.ts';
 import type { SqlParser } from './sql-parser.ts';
-import { useOf, type SqlName, type StatementUse } from './statement-use.ts';
+import { useOf, type SqlName, type SqlTable, type StatementUse } from './statement-use.ts';
 
 export interface StatementGuardOptions {
   readonly modules: readonly Owned[];
   readonly parser: SqlParser;
   /** Whose findings these are, in the background channel. */
   readonly scope: object;
-  /** Whether a foreign table is PL_FOREIGN_TABLE before the statement is sent, or only told. */
-  readonly refuse: boolean;
+  /** Whether a foreign table is PL_FOREIGN_TABLE before the statement is sent, only told, or nothing. */
+  readonly foreign: 'refuse' | 'report' | 'off';
+  /** Told of the tables of each statement of a handler. */
+  readonly onTables?: (context: RequestContext, tables: readonly TouchedTable[]) => void;
   /** Whether handlers run as roles: then what changes the role or ends its transaction is always refused. Default false. */
   readonly roles?: boolean;
   /** Texts whose verdict is remembered. Default 2000. */
@@ -25,6 +28,7 @@ interface Verdict {
   readonly use: StatementUse | undefined;
   /** By module: what is wrong, or nothing. */
   readonly byModule: Map<string, string | undefined>;
+  readonly tables: readonly TouchedTable[];
 }
 
 export const guardDefaults = { maxTexts: 2000, maxCharacters: 4_000_000 } as const;
@@ -37,7 +41,7 @@ const open = /^(pg_catalog|information_schema|pg_temp|pg_toast)$/;
  * grammar cannot read: PostgreSQL itself refuses it or knows better.
  */
 export function createStatementGuard(options: StatementGuardOptions): (text: string) => void {
-  const { parser, scope, refuse, roles = false } = options;
+  const { parser, scope, foreign, onTables, roles = false } = options;
   const { maxTexts = guardDefaults.maxTexts, maxCharacters = guardDefaults.maxCharacters } = options;
   const owners = ownersOf(options.modules);
   const modules = new Map(options.modules.map((module) => [module.name, module]));
@@ -48,7 +52,8 @@ export function createStatementGuard(options: StatementGuardOptions): (text: str
   function verdictOf(text: string): Verdict {
     const known = verdicts.get(text);
     if (known !== undefined) return known;
-    const verdict: Verdict = { use: read(text), byModule: new Map() };
+    const use = read(text);
+    const verdict: Verdict = { use, byModule: new Map(), tables: use?.tables.map(touchedBy) ?? [] };
     verdicts.set(text, verdict);
     characters += text.length;
     for (const oldest of verdicts.keys()) {
@@ -86,11 +91,15 @@ export function createStatementGuard(options: StatementGuardOptions): (text: str
   }
 
   return (text) => {
-    const operation = currentContext()?.operation;
+    const context = currentContext();
+    const operation = context?.operation;
     const module = operation === undefined ? undefined : modules.get(operation.split('.', 1)[0] ?? '');
-    if (operation === undefined || module === undefined) return;
-    const { use, byModule } = verdictOf(text);
+    if (context === undefined || operation === undefined || module === undefined) return;
+    const { use, byModule, tables } = verdictOf(text);
+    onTables?.(context, tables);
     if (roles && use?.escapes === true) throw escape(operation, module.name, text);
+    if (foreign === 'off') return;
+    const refuse = foreign === 'refuse';
     const isNew = !byModule.has(module.name);
     if (isNew) byModule.set(module.name, use === undefined ? undefined : wrongOf(module, use));
     const wrong = byModule.get(module.name);
@@ -111,6 +120,11 @@ function escape(operation: string, module: string, text: string): PlimsollError 
     `${operation} changes its role or ends its transaction, which holds the role; leave both to the runtime: ${text.trim().slice(0, 200)}`,
     { data: { operation, module } },
   );
+}
+
+function touchedBy(table: SqlTable): TouchedTable {
+  const { schema, name } = resolve(table);
+  return { table: `${schema}.${name}`, written: table.written };
 }
 
 /** PostgreSQL looks into its own catalog first; for the rest a module has no search path, so it is `public`. */

@@ -86,3 +86,18 @@ test.each([
 ])('whether it leaves the role or its transaction: %s', (text, escapes) => {
   expect(use(text).escapes).toBe(escapes);
 });
+
+test.each([
+  ['select * from a.b', []],
+  ['insert into a.b select * from a.c', ['a.b']],
+  ['update a.b set x = 1 from a.c where true', ['a.b']],
+  ['delete from a.b using a.c where true', ['a.b']],
+  ['with d as (delete from a.b returning *) select * from d, a.c', ['a.b']],
+  ['with b as (select 1) update b set x = 1', ['b']],
+  ['merge into a.b using a.c on true when matched then do nothing', ['a.b']],
+  ['truncate a.b, a.c', ['a.b', 'a.c']],
+  ['select * from a.b for update', []],
+  ['insert into a.b select * from a.b', ['a.b']],
+])('tables written by: %s', (text, expected) => {
+  expect(shown(use(text).tables.filter(({ written }) => written))).toEqual(expected);
+});

@@ -4,9 +4,14 @@ export interface SqlName {
   readonly name: string;
 }
 
+export interface SqlTable extends SqlName {
+  /** Whether the statement may change its rows. */
+  readonly written: boolean;
+}
+
 /** What a text touches. */
 export interface StatementUse {
-  readonly tables: readonly SqlName[];
+  readonly tables: readonly SqlTable[];
   /** Functions and sequences that are named with a schema. */
   readonly others: readonly SqlName[];
   /** Whether it has a `do` block, whose statements cannot be seen. */
@@ -24,12 +29,15 @@ const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? v
 
 /** Of a syntax tree of libpg-query. Names of common table expressions are no tables where they are in scope. */
 export function useOf(tree: unknown): StatementUse {
-  const tables = new Map<string, SqlName>();
+  const tables = new Map<string, SqlTable>();
   const others = new Map<string, SqlName>();
   let hidden = false;
   let escapes = false;
-  const add = (to: Map<string, SqlName>, name: SqlName): void => {
-    to.set(`${name.schema ?? ''}\0${name.name}`, name);
+  const keyOf = ({ schema, name }: SqlName): string => `${schema ?? ''}\0${name}`;
+  const add = (name: SqlName): void => void others.set(keyOf(name), name);
+  const addTable = (name: SqlName, written: boolean): void => {
+    const key = keyOf(name);
+    tables.set(key, { ...name, written: written || tables.get(key)?.written === true });
   };
 
   function walk(value: unknown, scope: Scope): void {
@@ -51,7 +59,7 @@ export function useOf(tree: unknown): StatementUse {
       const source = key === 'RangeVar';
       const schema = child['schemaname'] ?? (child['relpersistence'] === 't' ? 'pg_temp' : undefined);
       if (source && schema === undefined && scope.has(child['relname'])) return;
-      add(tables, { schema: typeof schema === 'string' ? schema : undefined, name: child['relname'] });
+      addTable({ schema: typeof schema === 'string' ? schema : undefined, name: child['relname'] }, !source);
       return;
     }
     if (key === 'DoStmt') hidden = true;
@@ -61,6 +69,7 @@ export function useOf(tree: unknown): StatementUse {
     if (key === 'FuncCall' || key === 'funccall') addFunction(child);
     if (key === 'TypeCast') addRegclass(child);
     if (key === 'DropStmt') addDropped(child);
+    if (key === 'TruncateStmt') addTruncated(child);
     walk(child, scope);
   }
 
@@ -84,7 +93,7 @@ export function useOf(tree: unknown): StatementUse {
   function addFunction(call: Tree): void {
     const names = stringsOf(call['funcname']);
     const [schema, name] = names;
-    if (schema !== undefined && name !== undefined) add(others, { schema, name });
+    if (schema !== undefined && name !== undefined) add({ schema, name });
     const first = listOf(call['args'])[0];
     if (['nextval', 'currval', 'setval'].includes(names.at(-1) ?? '')) addQuoted(first);
     if (names.at(-1) === 'set_config' && setsRole(textOf(first))) escapes = true;
@@ -98,7 +107,14 @@ export function useOf(tree: unknown): StatementUse {
   /** A name in a text, as `nextval` and `regclass` take it. */
   function addQuoted(argument: unknown): void {
     const [, schema, name] = /^"?([^".]+)"?\."?([^".]+)"?$/.exec(textOf(argument) ?? '') ?? [];
-    if (schema !== undefined && name !== undefined) add(others, { schema, name });
+    if (schema !== undefined && name !== undefined) add({ schema, name });
+  }
+
+  function addTruncated(truncate: Tree): void {
+    for (const relation of listOf(truncate['relations'])) {
+      const source = isTree(relation) ? relation['RangeVar'] : undefined;
+      if (isTree(source)) visit('relation', source, new Set());
+    }
   }
 
   function addDropped(drop: Tree): void {
@@ -107,7 +123,7 @@ export function useOf(tree: unknown): StatementUse {
       const list = isTree(object) ? object['List'] : undefined;
       const names = isTree(list) ? stringsOf(list['items']) : [];
       const name = names.at(-1);
-      if (name !== undefined) add(tables, { schema: names.at(-2), name });
+      if (name !== undefined) addTable({ schema: names.at(-2), name }, true);
     }
   }
 

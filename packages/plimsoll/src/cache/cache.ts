@@ -1,6 +1,6 @@
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { CacheCounts } from './counts.ts';
-import type { CachePolicy, CachePolicyOptions, Load } from './policy.ts';
+import type { CachePolicy, CachePolicyOptions, Load, Tags } from './policy.ts';
 import type { Position } from './position.ts';
 
 export interface CacheState extends CacheCounts {
@@ -48,7 +48,13 @@ export type LoadingOptions<V> = CachePolicyOptions & { readonly load: Load<V> };
  */
 export interface CacheView {
   /** What is kept, else what `load` brings. Rejects with the loader's error, or PL_TIMEOUT, when nothing else can be answered. */
-  get<V>(key: string, policy: CachePolicy | CachePolicyOptions, load: Load<V>): Promise<V>;
+  get<V>(
+    key: string,
+    policy: CachePolicy | CachePolicyOptions,
+    load: Load<V>,
+    /** Of this value, where its key does not say them. Default those of the policy. */
+    tags?: () => Tags,
+  ): Promise<V>;
   get<V>(key: string, options: LoadingOptions<V>): Promise<V>;
   /**
    * What this process keeps and may be answered at once, without a promise; undefined when `get` has to be asked.

@@ -12,7 +12,7 @@ import type { Entry } from './entry.ts';
 import { Flights, type Asked } from './flights.ts';
 import { Kept } from './kept.ts';
 import type { CacheSettings } from './options.ts';
-import { policyFrom, type CachePolicy, type CachePolicyOptions, type Load } from './policy.ts';
+import { policyFrom, type CachePolicy, type CachePolicyOptions, type Load, type Tags } from './policy.ts';
 import { markOf, noMark } from './position.ts';
 import { readerOf, takesAnything } from './reader.ts';
 import { Sampler } from './sampler.ts';
@@ -77,11 +77,11 @@ export class CacheEngine implements Cache {
     });
   }
 
-  get<V>(key: string, policy: CachePolicy | CachePolicyOptions, load: Load<V>): Promise<V>;
+  get<V>(key: string, policy: Given, load: Load<V>, tags?: () => Tags): Promise<V>;
   get<V>(key: string, options: LoadingOptions<V>): Promise<V>;
-  get(key: string, given: Given, load?: Load<unknown>): Promise<never> {
+  get(key: string, given: Given, load?: Load<unknown>, tags?: () => Tags): Promise<never> {
     const entry = this.#hit(key);
-    if (entry === undefined) return this.#lookUp(key, given, load) as Promise<never>;
+    if (entry === undefined) return this.#lookUp(key, given, load, tags) as Promise<never>;
     if (this.#sampler !== undefined) this.#sampler.hit(entry, load ?? loadOf(given));
     return entry.answer as Promise<never>;
   }
@@ -157,8 +157,8 @@ export class CacheEngine implements Cache {
   namespace(name: string): CacheView {
     const prefix = `${name}:`;
     return {
-      get: (key: string, given: Given, load?: Load<unknown>) =>
-        this.get(prefix + key, given as CachePolicy, load as Load<never>),
+      get: (key: string, given: Given, load?: Load<unknown>, tags?: () => Tags) =>
+        this.get(prefix + key, given, load as Load<never>, tags),
       peek: (key) => this.peek(prefix + key),
       write: (key, policy, write) => this.write(prefix + key, policy, write),
       invalidate: ({ keys = [], ...rest }) =>
@@ -196,10 +196,15 @@ export class CacheEngine implements Cache {
   stop = (): Promise<void> => this.lifecycle.stop();
   [Symbol.asyncDispose] = (): Promise<void> => this.lifecycle.stop();
 
-  #lookUp(key: string, given: Given, loadGiven: Load<unknown> | undefined): Promise<unknown> {
+  #lookUp(
+    key: string,
+    given: Given,
+    loadGiven: Load<unknown> | undefined,
+    ownTags: (() => Tags) | undefined,
+  ): Promise<unknown> {
     let asked: Asked;
     try {
-      asked = this.#asked(key, given, loadGiven);
+      asked = this.#asked(key, given, loadGiven, ownTags);
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -225,7 +230,12 @@ export class CacheEngine implements Cache {
     return this.#flights.load({ ...asked, need }, entry, context);
   }
 
-  #asked(key: string, given: Given, loadGiven: Load<unknown> | undefined): Asked {
+  #asked(
+    key: string,
+    given: Given,
+    loadGiven: Load<unknown> | undefined,
+    ownTags: (() => Tags) | undefined,
+  ): Asked {
     const policy = policyFrom(given);
     const load = loadGiven ?? loadOf(given);
     if (load === undefined)
@@ -233,7 +243,7 @@ export class CacheEngine implements Cache {
         'PL_CONFIG',
         `cache ${this.name}: get(${JSON.stringify(key)}) was given no load`,
       );
-    return { key, policy, tags: policy.tagsOf(key), load, need: noMark };
+    return { key, policy, tags: policy.tagsOf(key, ownTags?.()), load, need: noMark };
   }
 
   /** In the context of the caller, whose transaction it may read: nobody else is answered with it, and nothing kept. */

@@ -18,11 +18,14 @@ export interface Loading {
 /** `null` is kept as "there is none"; `undefined` is answered and not kept. */
 export type Load<V> = (loading: Loading) => V | Promise<V>;
 
+/** At least one. */
+export type Tags = readonly [string, ...string[]];
+
 export interface CachePolicyOptions {
   /** How long a value is fresh, from when it was loaded. Milliseconds. */
   readonly ttlMs: number;
   /** What changes the value: by these it is invalidated. At least one, known before it is loaded. */
-  readonly tags: readonly [string, ...string[]] | ((key: string) => readonly [string, ...string[]]);
+  readonly tags: Tags | ((key: string) => Tags);
   /** How long `null` is fresh. Default 5_000, or `ttlMs` where that is less. */
   readonly negativeTtlMs?: number;
   /** The part of the time that is taken off at random, so that what was loaded together does not end together. Default 0.1. */
@@ -83,10 +86,11 @@ export class CachePolicy {
     throwIfProblems('the cache policy', problemsOf(this.options));
   }
 
-  tagsOf(key: string): readonly string[] {
+  /** `own` gives the tags of this one value, instead of those of the policy. */
+  tagsOf(key: string, own?: Tags): readonly string[] {
     const { tags } = this.options;
-    if (typeof tags !== 'function') return (this.#tags ??= [...new Set(tags)]);
-    const given: readonly string[] = tags(key);
+    if (own === undefined && typeof tags !== 'function') return (this.#tags ??= [...new Set(tags)]);
+    const given: readonly string[] = own === undefined ? (tags as (key: string) => Tags)(key) : own;
     throwIfProblems(`the tags of ${JSON.stringify(key)}`, tagProblems(given));
     return given.length === 1 ? given : [...new Set(given)];
   }

@@ -44,7 +44,9 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
     at: Position | undefined,
   ): Promise<boolean> {
     const done = await byName.get(cache)?.invalidate({ tags, keys, ...(at === undefined ? {} : { at }) });
-    if (done === true) told.push(id);
+    // Without its position a late replica could fill it again: the row is found once more, and has one then.
+    const isWhole = at !== undefined || epoch?.() === undefined;
+    if (done === true && isWhole) told.push(id);
     return done === true;
   }
 

@@ -109,6 +109,16 @@ export const errorTable = {
     retryable: true,
     summary: 'More was asked for than the rate allows; `Retry-After` says when to come again.',
   },
+  PL_CACHE_CALLER: {
+    status: 500,
+    retryable: false,
+    summary: 'A cached query read of its caller what is not in its key.',
+  },
+  PL_MISSED_INVALIDATION: {
+    status: 500,
+    retryable: false,
+    summary: 'A command wrote a table that a cached query reads, and invalidated none of its tags.',
+  },
   PL_CACHE_BEHIND: {
     status: 503,
     retryable: true,

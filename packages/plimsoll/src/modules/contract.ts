@@ -30,15 +30,21 @@ export interface Command<
   readonly timeoutMs: number | undefined;
 }
 
-/** Read intent: read-only, may go to a replica, may be retried. */
+/** What changes the answers of a query: the tags that commands invalidate. At least one for each input. */
+export type TagsOf<I extends Schema> = (input: Output<I>) => readonly [string, ...string[]];
+
+/** Read intent: read-only, may go to a replica, may be cached, may be retried. */
 export interface Query<
   I extends Schema = Schema,
   O extends Schema = Schema,
   C extends string = string,
+  T extends TagsOf<I> | undefined = TagsOf<I> | undefined,
 > extends Member<'query', C> {
   readonly input: I;
   readonly output: O;
   readonly timeoutMs: number | undefined;
+  /** Whether it is cached says the plan. */
+  readonly tags: T;
 }
 
 /** A fact, written to the outbox in the command's transaction. */
@@ -54,7 +60,7 @@ export interface Event<P extends Schema = Schema, C extends string = string> ext
 // oxlint-disable-next-line typescript/no-explicit-any
 type Loose = any;
 export type AnyCommand<C extends string = string> = Command<Loose, Loose, Loose, C>;
-export type AnyQuery<C extends string = string> = Query<Loose, Loose, C>;
+export type AnyQuery<C extends string = string> = Query<Loose, Loose, C, Loose>;
 export type AnyEvent<C extends string = string> = Event<Loose, C>;
 export type AnyOperation<C extends string = string> = AnyCommand<C> | AnyQuery<C>;
 
@@ -90,10 +96,22 @@ export interface QuerySpec<I extends Schema, O extends Schema> {
   readonly output: O;
   /** Deadline of one call, milliseconds. Default: the caller's, or the app's `timeoutMs`. */
   readonly timeoutMs?: number;
+  /**
+   * What changes the answer, for caches: `({ sku }) => [`stock:${sku}`]`. Commands that change it `invalidate` these.
+   * Default: none, and a plan that caches it has to say.
+   */
+  readonly tags?: TagsOf<I>;
 }
 
+export function query<I extends Schema, O extends Schema>(
+  spec: QuerySpec<I, O> & { readonly tags: TagsOf<I> },
+): Unbound<Query<I, O, '', TagsOf<I>>>;
+export function query<I extends Schema, O extends Schema>(
+  spec: QuerySpec<I, O> & { readonly tags?: never },
+): Unbound<Query<I, O, '', undefined>>;
 export function query<I extends Schema, O extends Schema>(spec: QuerySpec<I, O>): Unbound<Query<I, O, ''>> {
-  return { kind: 'query', input: spec.input, output: spec.output, timeoutMs: spec.timeoutMs };
+  const { input, output, timeoutMs, tags } = spec;
+  return { kind: 'query', input, output, timeoutMs, tags };
 }
 
 /** The version before each, at its index; beyond the table the last step is not checked by the compiler. */
@@ -131,8 +149,8 @@ export function event<P extends Schema, const V extends number = 1>(
 type Bound<C extends string, M> =
   M extends Unbound<Command<infer I, infer O, infer E, ''>>
     ? Command<I, O, E, C>
-    : M extends Unbound<Query<infer I, infer O, ''>>
-      ? Query<I, O, C>
+    : M extends Unbound<Query<infer I, infer O, '', infer T>>
+      ? Query<I, O, C, T>
       : M extends Unbound<Event<infer P, ''>>
         ? Event<P, C>
         : never;
@@ -193,6 +211,6 @@ export type Result<Op> =
     ? [keyof E] extends [never]
       ? Output<O>
       : { readonly ok: true; readonly value: Output<O> } | Failure<E>
-    : Op extends Query<Loose, infer O, Loose>
+    : Op extends Query<Loose, infer O, Loose, Loose>
       ? Output<O>
       : never;

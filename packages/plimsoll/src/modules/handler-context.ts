@@ -136,6 +136,13 @@ export class CommandHandlerContext extends BaseContext {
     };
   }
 
+  get invalidate(): (...tags: readonly string[]) => void {
+    return (...tags) => {
+      this.#assertRunning(`invalidate ${tags.join(', ')}`);
+      this.#work.outgoing.invalidate(tags);
+    };
+  }
+
   get external(): (
     name: string,
     key: string,

@@ -71,6 +71,11 @@ export interface CommandContext<
     options?: EnqueueOptions,
   ) => string;
   /**
+   * What this changes for caches: `invalidate('stock:7')`. Written just before COMMIT, so that it exists exactly when
+   * the commit does; done right after it, with its position, and by a relay when this process dies in between.
+   */
+  readonly invalidate: (...tags: readonly string[]) => void;
+  /**
    * An effect outside the database: `await external('bank', orderId, (signal, key) => charge(key, signal))`.
    * Call it before the first statement. Once its result has been committed it is never run again for this
    * operation, name and key: the recorded result is returned. Until then it may be repeated, always with the
@@ -124,7 +129,12 @@ export type CommandHandlers<T, U extends string> = {
 };
 
 export type QueryHandlers<T, U extends string> = {
-  readonly [K in keyof T as T[K] extends AnyQuery ? K : never]: T[K] extends Query<infer I, infer O, string>
+  readonly [K in keyof T as T[K] extends AnyQuery ? K : never]: T[K] extends Query<
+    infer I,
+    infer O,
+    string,
+    infer _T
+  >
     ? (input: Output<I>, context: QueryContext<U, NameOf<T>>) => Promise<Input<O>>
     : never;
 };

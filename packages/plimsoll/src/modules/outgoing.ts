@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { insertInvalidation, type RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { completeTask, insertTasks, type ClaimedTask, type NewTask } from '../durable/task.ts';
 import type { RequestContext } from '../kernel/context.ts';
-import { PlimsollError } from '../kernel/errors.ts';
+import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
@@ -29,11 +30,18 @@ export class Outgoing {
   readonly #wire: Wire;
   readonly #events: NewEvent[] = [];
   readonly #tasks: NewTask[] = [];
+  readonly #tags = new Set<string>();
+  readonly #cache: string | undefined;
+  #invalidation: RecordedInvalidation | undefined;
 
-  /** `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. */
-  constructor(context: RequestContext, wire: Wire) {
+  /**
+   * `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. `cache` is
+   * whose rows the invalidations are; without one there is nothing to invalidate.
+   */
+  constructor(context: RequestContext, wire: Wire, cache: string | undefined) {
     this.#context = context;
     this.#wire = wire;
+    this.#cache = cache;
   }
 
   emit(event: AnyEvent, payload: unknown): void {
@@ -64,6 +72,27 @@ export class Outgoing {
     return id;
   }
 
+  invalidate(tags: readonly string[]): void {
+    const wrong = tags.filter((tag) => typeof tag !== 'string' || tag === '');
+    throwIfProblems(
+      'invalidate',
+      wrong.map((tag) => ({
+        path: 'tag',
+        message: `is ${JSON.stringify(tag)}; give a text such as "stock:7"`,
+      })),
+    );
+    for (const tag of tags) this.#tags.add(tag);
+  }
+
+  get tags(): readonly string[] {
+    return [...this.#tags];
+  }
+
+  /** What was written of the tags; undefined before, and when there were none. */
+  get invalidation(): RecordedInvalidation | undefined {
+    return this.#invalidation;
+  }
+
   /** Whether a relay or a worker has something to do after the commit. */
   get pending(): boolean {
     return this.#events.length > 0 || this.#tasks.length > 0;
@@ -80,12 +109,16 @@ export class Outgoing {
     }
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
+    const [cache, { tags }] = [this.#cache, this];
+    const invalidates = cache !== undefined && tags.length > 0;
+    if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);
     if (parts.length === 0) return;
 
+    const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
-    const row = await tx.one<{ ended: number; noted: number }>(
-      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted`,
+    const row = await tx.one<{ ended: number; noted: number; invalidated: string | null }>(
+      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted, ${invalidated} as invalidated`,
     );
     if (row.ended !== 1) {
       throw new PlimsollError(
@@ -94,5 +127,7 @@ export class Outgoing {
       );
     }
     if (row.noted !== 1) throw new AlreadyApplied();
+    if (row.invalidated !== null && cache !== undefined)
+      this.#invalidation = { id: row.invalidated, cache, tags, keys: [] };
   }
 }

@@ -1,3 +1,5 @@
+import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
+import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { TaskHandler } from '../durable/worker.ts';
@@ -32,6 +34,8 @@ import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
 import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
+import type { InvalidationCheck } from './invalidation-check.ts';
+import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
 
@@ -46,8 +50,19 @@ export interface RuntimeOptions {
   readonly jsonCalls?: boolean;
   /** What guards the calls from one module into another. Default nothing. */
   readonly policies?: ModulePolicies;
+  /** Queries whose answers are kept, by id. Default none. */
+  readonly caches?: ReadonlyMap<string, AnswerQuery>;
+  /** Where the invalidations of commands go. Default: there is nothing to invalidate. */
+  readonly invalidations?: Invalidations;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
+}
+
+/** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
+export interface Invalidations {
+  readonly cache: string;
+  readonly relay: Pick<InvalidationRelay, 'published'>;
+  readonly check: InvalidationCheck;
 }
 
 /** Runs the operations of one app's modules. */
@@ -81,7 +96,7 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies } = options;
+  const { registry, database, policies, caches, invalidations } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
@@ -178,17 +193,25 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const checked = validInput(operation, input, wire);
     const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
-    const result = await database.readOnly(
-      (db) =>
-        invoke(
-          handler,
-          operation.id,
-          valid,
-          new QueryHandlerContext(handlerOptions(module, context, wire), db),
-        ),
-      context.strong ? strongRead : asTheDatabaseSays,
+    const ask = (within: RequestContext, over: Wire): Promise<unknown> =>
+      database
+        .readOnly(
+          (db) =>
+            invoke(
+              handler,
+              operation.id,
+              valid,
+              new QueryHandlerContext(handlerOptions(module, within, over), db),
+            ),
+          within.strong ? strongRead : asTheDatabaseSays,
+        )
+        .then((result) => validOutput(operation, result, over));
+    const answer = caches?.get(operation.id);
+    if (answer === undefined) return await ask(context, wire);
+    const kept = await answer(valid, context, (within) =>
+      runInContext(within, () => ask(within, betweenModules)),
     );
-    return validOutput(operation, result, wire);
+    return wire(kept, `output of ${operation.id}`);
   }
 
   async function runCommand(
@@ -228,13 +251,15 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     completion: Completion | undefined,
     run: (work: Work) => Promise<T>,
   ): Promise<T> {
-    const outgoing = new Outgoing(context, betweenModules);
+    const outgoing = new Outgoing(context, betweenModules, invalidations?.cache);
     const effects = new ExternalEffects(database, context);
     let result: T;
     try {
       result = await database.transaction((tx) => run({ tx, outgoing, effects }), {
         async beforeCommit(tx) {
-          assertAlive(context, context.operation ?? 'command');
+          const operation = context.operation ?? 'command';
+          assertAlive(context, operation);
+          invalidations?.check.committing(operation, context, outgoing.tags);
           await outgoing.flush(tx, completion, effects.recording());
         },
       });
@@ -243,7 +268,16 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       throw error;
     }
     if (outgoing.pending) options.onCommitted?.();
+    if (outgoing.invalidation !== undefined) await publish(outgoing.invalidation, context);
     return result;
+  }
+
+  /** After the commit, whose position is in the token; where it is not, the relay takes one. */
+  async function publish(invalidation: RecordedInvalidation, { seen }: RequestContext): Promise<void> {
+    const mark = seen.isUnknown(database.name) ? undefined : seen.mark(database.name);
+    if (mark !== undefined) seen.noteWritten(database.name, mark.epoch, mark.written, invalidation.tags);
+    const at = mark === undefined ? undefined : { epoch: mark.epoch, lsn: mark.written };
+    await invalidations?.relay.published(invalidation, at);
   }
 
   async function runJob(operation: AnyCommand, task: ClaimedTask): Promise<void> {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Queryable } from '../database/statements.ts';
 import { command, contract, event, query } from './contract.ts';
 import { module } from './module.ts';
+import { cached } from './query-cache.ts';
 import { fake } from '../testing/fake.ts';
 
 const inventory = contract('inventory', {
@@ -141,4 +142,29 @@ test('a missing handler and a wrong result do not compile', () => {
     owns: { schema: 'billing' },
     commands: { charge: async (input) => ({ ok: input.pence > 0 }) },
   });
+});
+
+test('a cached query without a time or without tags does not compile', () => {
+  const shown = contract('shown', {
+    tagged: query({
+      input: z.object({ sku: z.string().transform(Number) }),
+      output: z.number(),
+      tags: ({ sku }) => {
+        expectTypeOf(sku).toBeNumber();
+        return [`stock:${sku}`];
+      },
+    }),
+    bare: query({ input: z.object({ sku: z.string() }), output: z.number() }),
+    write: command({ input: z.object({}) }),
+  });
+  cached(shown.tagged, { ttlMs: 1_000, by: ['tenant'], unaffectedBy: [shown.write, 'shown.pause'] });
+  cached(shown.bare, { ttlMs: 1_000, tags: ({ sku }) => [`stock:${sku}`] });
+  // @ts-expect-error no time
+  cached(shown.tagged, {});
+  // @ts-expect-error no tags, neither here nor in the contract
+  cached(shown.bare, { ttlMs: 1_000 });
+  // @ts-expect-error there may be no list without a tag
+  cached(shown.bare, { ttlMs: 1_000, tags: () => [] });
+  // @ts-expect-error a command
+  cached(shown.write, { ttlMs: 1_000, tags: () => ['a'] });
 });
