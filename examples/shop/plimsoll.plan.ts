@@ -1,4 +1,5 @@
 import { objective, plan, route } from 'plimsoll';
+import { cachedQueries } from './cached-queries.ts';
 import { readShopEnvironment } from './env.ts';
 import { faultyOrdersModule } from './faulty/orders-module.ts';
 import { shopModules } from './modules.ts';
@@ -7,7 +8,7 @@ import { reviews } from './modules/reviews/contract.ts';
 import { connectOutside } from './outside.ts';
 import { routes } from './routes.ts';
 
-const { BANK_URL, SMTP_URL, PORT } = readShopEnvironment(process.env);
+const { BANK_URL, SMTP_URL, PORT, SHOP_CACHE } = readShopEnvironment(process.env);
 
 const outside = connectOutside({ bankUrl: BANK_URL, smtpUrl: SMTP_URL });
 const modules = shopModules(outside);
@@ -26,6 +27,7 @@ export default plan({
   },
   // Twice the cores of a small machine: more connections only make the servers switch between them.
   database: { embeddedReplicas: 1, pool: { max: 4 } },
+  ...(SHOP_CACHE === 'off' ? {} : { cache: { queries: cachedQueries } }),
   policies: { outgoing: [outside.bank, outside.mailer.policy] },
   // A sale day, assumed: the week in `data` has an order a minute at its busiest, and each comes with ten reads.
   expectedPeak: { requestsPerSecond: 200 },

@@ -5,6 +5,7 @@ import { createApp, plan, route, type App } from 'plimsoll';
 import { vi } from 'vitest';
 import { z } from 'zod';
 import type { Entry } from '../bank/ledger.ts';
+import { cachedQueries } from '../cached-queries.ts';
 import { shopModules } from '../modules.ts';
 import { catalog } from '../modules/catalog/contract.ts';
 import { payments } from '../modules/payments/contract.ts';
@@ -73,6 +74,7 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
           route('/payments', payments.charge, { errors: { Declined: 402 } }),
         ],
       },
+      cache: { queries: cachedQueries },
       worker: { concurrency: 8, pollMs: 50, backoff: { baseMs: 20, maxMs: 200 } },
       expectedPeak: { requestsPerSecond: 100 },
       objectives: { default: { p95Ms: 100, errorRate: 0.001 } },

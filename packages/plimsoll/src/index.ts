@@ -15,6 +15,7 @@ export {
   type Failure,
   type Query,
   type Result,
+  type TagsOf,
   type VoidSchema,
 } from './modules/contract.ts';
 export {

@@ -1,8 +1,13 @@
 import { command, contract, query } from 'plimsoll';
 import { z } from 'zod';
+import { stockTag } from '../inventory/contract.ts';
+import { ratingTag } from '../reviews/contract.ts';
 
 const sku = z.string().min(1).max(20);
 const product = z.object({ sku, description: z.string().min(1).max(200), pence: z.int().nonnegative() });
+
+/** What changes any product: they come as one list from the supplier. */
+export const productsTag = 'products';
 
 export const catalog = contract('catalog', {
   /** Products whose description or number has words that begin with each word of `text`. */
@@ -25,6 +30,7 @@ export const catalog = contract('catalog', {
         rating: z.object({ count: z.int(), average: z.number().nullable() }),
       })
       .nullable(),
+    tags: (of) => [productsTag, stockTag(of.sku), ratingTag(of.sku)],
   }),
   upsertMany: command({ input: z.object({ products: z.array(product).min(1).max(5000) }) }),
 });

@@ -1,7 +1,7 @@
 import { module, sql } from 'plimsoll';
 import { inventory } from '../inventory/contract.ts';
 import { reviews } from '../reviews/contract.ts';
-import { catalog } from './contract.ts';
+import { catalog, productsTag } from './contract.ts';
 import { prefixQuery } from './prefix-query.ts';
 
 interface Product {
@@ -16,7 +16,7 @@ export const catalogModule = module(catalog, {
   owns: { schema: 'catalog', migrations: new URL('./migrations/', import.meta.url) },
   uses: [inventory, reviews],
   commands: {
-    async upsertMany({ products }, { tx }) {
+    async upsertMany({ products }, { tx, invalidate }) {
       // By sku, so that two of these at once take their row locks in the same order. The last of a sku counts.
       const latest = [...new Map(products.map((product) => [product.sku, product])).values()];
       await tx.execute(sql`
@@ -25,6 +25,7 @@ export const catalogModule = module(catalog, {
         from jsonb_to_recordset(${sql.json(latest)}) as p (sku text, description text, pence int)
         order by sku
         on conflict (sku) do update set description = excluded.description, pence = excluded.pence`);
+      invalidate(productsTag);
     },
   },
   queries: {

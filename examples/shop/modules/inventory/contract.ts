@@ -2,6 +2,8 @@ import { command, contract, event, query } from 'plimsoll';
 import { z } from 'zod';
 
 const sku = z.string().min(1).max(20);
+/** What changes how many there are. */
+export const stockTag = (of: string): string => `stock:${of}`;
 const orderId = z.int().positive();
 
 export const inventory = contract('inventory', {
@@ -18,7 +20,11 @@ export const inventory = contract('inventory', {
   }),
   /** Puts back what is reserved for the order, once. */
   release: command({ input: z.object({ orderId }) }),
-  stock: query({ input: z.object({ sku }), output: z.object({ sku, available: z.int() }) }),
+  stock: query({
+    input: z.object({ sku }),
+    output: z.object({ sku, available: z.int() }),
+    tags: (of) => [stockTag(of.sku)],
+  }),
   /** The stock fell under its reorder point. */
   low: event({ payload: z.object({ sku, available: z.int() }), key: (payload) => payload.sku }),
 });

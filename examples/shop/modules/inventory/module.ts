@@ -1,11 +1,11 @@
 import { module, sql } from 'plimsoll';
-import { inventory } from './contract.ts';
+import { inventory, stockTag } from './contract.ts';
 import { findMissing, lockReserved, putBack, take, type Line } from './statements.ts';
 
 export const inventoryModule = module(inventory, {
   owns: { schema: 'inventory', migrations: new URL('./migrations/', import.meta.url) },
   commands: {
-    async reserve({ orderId, lines }, { tx, emit, fail }) {
+    async reserve({ orderId, lines }, { tx, emit, invalidate, fail }) {
       // A second ask for the same order waits here for the first one and then finds its reservation.
       const isNew = await tx.execute(
         sql`insert into inventory.reservations (order_id) values (${orderId}) on conflict do nothing`,
@@ -16,15 +16,17 @@ export const inventoryModule = module(inventory, {
       if (missing.length > 0) return fail('OutOfStock', { missing: missing.map(({ sku }) => sku) });
       for (const low of await tx.query<{ sku: string; available: number }>(take(orderId, wanted)))
         emit(inventory.low, low);
+      invalidate(...wanted.map(({ sku }) => stockTag(sku)));
       return undefined;
     },
-    async release({ orderId }, { tx }) {
+    async release({ orderId }, { tx, invalidate }) {
       const released = await tx.execute(sql`
         update inventory.reservations set released_at = now()
         where order_id = ${orderId} and released_at is null`);
       if (released === 0) return;
       await tx.query(lockReserved(orderId));
-      await tx.execute(putBack(orderId));
+      const back = await tx.query<{ sku: string }>(putBack(orderId));
+      invalidate(...back.map(({ sku }) => stockTag(sku)));
     },
   },
   queries: {
@@ -36,11 +38,12 @@ export const inventoryModule = module(inventory, {
     },
   },
   on: (on) => [
-    on(inventory.low, { name: 'reorder' }, async ({ sku }, { tx }) => {
+    on(inventory.low, { name: 'reorder' }, async ({ sku }, { tx, invalidate }) => {
       // The supplier of this shop delivers at once.
       await tx.execute(sql`
         update inventory.stock set available = available + reorder_quantity
         where sku = ${sku} and available < reorder_point`);
+      invalidate(stockTag(sku));
     }),
   ],
 });

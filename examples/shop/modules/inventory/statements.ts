@@ -43,7 +43,9 @@ export const lockReserved = (orderId: number): Sql => sql`
   where sku in (select sku from inventory.reservation_lines where order_id = ${orderId})
   order by sku for update`;
 
+/** Gives the skus of what it has put back. */
 export const putBack = (orderId: number): Sql => sql`
   update inventory.stock set available = stock.available + line.quantity
   from inventory.reservation_lines line
-  where line.order_id = ${orderId} and stock.sku = line.sku`;
+  where line.order_id = ${orderId} and stock.sku = line.sku
+  returning stock.sku`;

@@ -3,6 +3,9 @@ import { z } from 'zod';
 
 const sku = z.string().min(1).max(20);
 
+/** What changes the rating of a product. */
+export const ratingTag = (of: string): string => `rating:${of}`;
+
 export const reviews = contract('reviews', {
   /** A customer has one review of a product; writing again replaces it. */
   write: command({
@@ -16,5 +19,6 @@ export const reviews = contract('reviews', {
   rating: query({
     input: z.object({ sku }),
     output: z.object({ count: z.int(), average: z.number().nullable() }),
+    tags: (of) => [ratingTag(of.sku)],
   }),
 });

@@ -1,10 +1,10 @@
 import { module, sql } from 'plimsoll';
-import { reviews } from './contract.ts';
+import { ratingTag, reviews } from './contract.ts';
 
 export const reviewsModule = module(reviews, {
   owns: { schema: 'reviews', migrations: new URL('./migrations/', import.meta.url) },
   commands: {
-    async write({ sku, customerId, stars, text }, { tx }) {
+    async write({ sku, customerId, stars, text }, { tx, invalidate }) {
       // Takes the lock on the product's rating first: the next statement then sees every earlier review.
       await tx.execute(sql`
         insert into reviews.ratings as rating (sku, count, stars) values (${sku}, 0, 0)
@@ -23,6 +23,7 @@ export const reviewsModule = module(reviews, {
         set count = count + 1 - (select count(*) from before)::int,
             stars = stars + ${stars} - (select coalesce(sum(stars), 0) from before)::int
         where sku = ${sku}`);
+      invalidate(ratingTag(sku));
     },
   },
   queries: {
