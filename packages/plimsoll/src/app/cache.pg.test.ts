@@ -82,6 +82,7 @@ const pageModule = module(page, {
   },
 });
 
+// #region policies
 const policies: CachePlan = {
   queries: [
     cached(stock.level, { ttlMs: 60_000, unaffectedBy: [stock.audit] }),
@@ -89,6 +90,7 @@ const policies: CachePlan = {
     cached(stock.mine, { ttlMs: 60_000, tags: () => ['mine'], by: ['tenant'] }),
   ],
 };
+// #endregion
 
 let cluster: Cluster;
 let replica: Replica;
