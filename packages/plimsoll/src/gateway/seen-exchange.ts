@@ -1,11 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { background } from '../kernel/channels.ts';
-import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError, type Problem } from '../kernel/errors.ts';
 import { encodeSeen } from '../kernel/seen-codec.ts';
 import { maxSentTokens, seenHeader } from '../kernel/seen-header.ts';
 import { seenSecretProblems, seenTokens, type SeenSecret, type SeenTokens } from '../kernel/seen-token.ts';
 import { Seen } from '../kernel/seen.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
 
 /** How the causality token travels between requests. */
 export interface SeenOptions {
@@ -36,9 +36,6 @@ export interface SeenAnswer {
   readonly headers: Readonly<Record<string, string>>;
   readonly cookie: string | undefined;
 }
-
-/** A primary that does not answer must not delay what is ready. The token is then one that needs the primary. */
-const settleMs = 100;
 
 export function seenProblems(options: SeenOptions | false | undefined, path: string): readonly Problem[] {
   if (options === undefined || options === false) return [];
@@ -99,15 +96,7 @@ export class SeenExchange {
 
   /** Resolves soon, whether or not the database answers. */
   async settle(seen: Seen): Promise<void> {
-    if (this.#settle === undefined) return;
-    const enough = new AbortController();
-    try {
-      await Promise.race([this.#settle(seen), systemClock.sleep(settleMs, enough.signal)]);
-    } catch {
-      // The database is not there: the token needs the primary, and says so.
-    } finally {
-      enough.abort();
-    }
+    await settleSoon(seen, this.#settle);
   }
 
   /** What the answer has to carry; undefined when neither the request nor the answer has a token. */

@@ -26,7 +26,9 @@ export function encodeSeen(seen: Seen): Buffer | undefined {
   const parts = [head];
   let left = maxSeenBytes - head.length;
   // Whoever is sure of nothing must not become sure of anything.
-  for (const name of names.toSorted((a, b) => Number(seen.isUnknown(b)) - Number(seen.isUnknown(a)))) {
+  for (const name of names.toSorted(
+    (a, b) => Number(seen.mayHaveWritten(b)) - Number(seen.mayHaveWritten(a)),
+  )) {
     const bare = Buffer.concat([Buffer.of(isUnknown), text(name)]);
     if (bare.length > left) continue;
     left -= bare.length;
@@ -42,7 +44,8 @@ function entry(seen: Seen, name: string, withTags: boolean): Buffer {
   const touched = marked ? seen.touchedTags(name) : [];
   const dropped = marked && (seen.hasDroppedTags(name) || (!withTags && touched.length > 0));
   const tags = withTags ? touched : [];
-  const flags = (seen.isUnknown(name) ? isUnknown : 0) | (dropped ? hasDropped : 0) | (marked ? hasMark : 0);
+  const flags =
+    (seen.mayHaveWritten(name) ? isUnknown : 0) | (dropped ? hasDropped : 0) | (marked ? hasMark : 0);
   const parts = [Buffer.of(flags), text(name)];
   if (marked) {
     parts.push(text(mark.epoch), position(mark.written), position(mark.read), Buffer.of(tags.length));
