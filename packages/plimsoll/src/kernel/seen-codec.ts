@@ -16,7 +16,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * primaries. The names of some twenty databases always fit; what is beyond that is left out.
  */
 export function encodeSeen(seen: Seen): Buffer | undefined {
-  const names = [...seen.databases];
+  const names = [...seen.databases].filter((name) => seen.mayHaveWritten(name) || isMarked(seen, name));
   if (names.length === 0) return undefined;
   const head = Buffer.of(version);
   for (const withTags of [true, false]) {
@@ -37,10 +37,15 @@ export function encodeSeen(seen: Seen): Buffer | undefined {
   return parts.length === 1 ? undefined : Buffer.concat(parts);
 }
 
+/** Where only the outcome of a commit is unknown, there is no position. */
+function isMarked(seen: Seen, name: string): boolean {
+  const mark = seen.mark(name);
+  return mark !== undefined && (mark.written > 0n || mark.read > 0n);
+}
+
 function entry(seen: Seen, name: string, withTags: boolean): Buffer {
   const mark = seen.mark(name);
-  // Where only the outcome of a commit is unknown, there is no position.
-  const marked = mark !== undefined && (mark.written > 0n || mark.read > 0n);
+  const marked = mark !== undefined && isMarked(seen, name);
   const touched = marked ? seen.touchedTags(name) : [];
   const dropped = marked && (seen.hasDroppedTags(name) || (!withTags && touched.length > 0));
   const tags = withTags ? touched : [];

@@ -71,8 +71,8 @@ export class Seen {
   /** Whether anything was written, or may have been. */
   get hasWritten(): boolean {
     if (this.#underWay !== undefined) return true;
-    for (const { written, unknown } of this.#databases?.values() ?? [])
-      if (unknown || written > 0n) return true;
+    for (const { written, unknown, unknowns } of this.#databases?.values() ?? [])
+      if ((unknown && unknowns > 0) || written > 0n) return true;
     return false;
   }
 
@@ -152,10 +152,14 @@ export class Seen {
   }
 
   /**
-   * What the client had seen before could not be asked for: until a position of a write is noted, only the primary is
-   * sure to show it. Says nothing of what this client has done, so it is not told to others.
+   * What was seen before, of one database or of all, could not be asked for: until a position of a write is noted, only
+   * the primary is sure to show it. Says nothing of what this client has done, so it is not told to others.
    */
-  noteUnsure(): void {
+  noteUnsure(database?: string): void {
+    if (database !== undefined) {
+      (this.#databases?.get(database) ?? this.#replace(database, '0.')).unknown = true;
+      return;
+    }
     this.#unsure = true;
     for (const progress of this.#databases?.values() ?? []) progress.unknown = true;
   }
