@@ -5,6 +5,9 @@ import { createClient } from '../client/client.ts';
 import { migrate } from '../database/migrate.ts';
 import { createDatabase } from '../database/database.ts';
 import { command, contract, createApp, event, module, plan, query, route, sql, type App } from '../index.ts';
+import { createHttpClient } from '../http-client/http-client.ts';
+import { createContext, runInContext } from '../kernel/context.ts';
+import { trustedSql } from '../database/sql.ts';
 import { seenTokens } from '../kernel/seen-token.ts';
 import { Seen } from '../kernel/seen.ts';
 import { untilIdle } from '../testing/until-idle.ts';
@@ -218,6 +221,70 @@ describe('a token that somebody has made up', () => {
     const answer = await find(app, id, made(epoch, 2n ** 63n, app.database.name));
     const seen = seenTokens(secret).read(tokenOf(answer)['plimsoll-seen'] ?? '');
     expect(seen?.mark(app.database.name)?.written ?? 0n).toBe(0n);
+  });
+});
+
+describe('a token that leaves before everything is known', () => {
+  test('goes to another server with the position of a statement outside a transaction', async () => {
+    const [one, two] = await startTwo();
+    await replica.pause();
+    const id = nextId();
+    await using client = createHttpClient({ name: 'two', origin: two.url, seen: { secret } });
+    const before = two.database.routing().primaryReasons;
+    const context = createContext();
+    const answer = await runInContext(context, async () => {
+      await one.database.execute(sql`insert into notes.note values (${id})`);
+      expect(context.seen.owes).toBe(true);
+      return client.request('GET', '/notes/:id', { params: { id: String(id) } });
+    });
+    expect(answer.json()).toBe(true);
+    // By its position; without one the primary would have to be asked until the caller commits again.
+    const { unknown = 0, token = 0 } = two.database.routing().primaryReasons;
+    expect([unknown, token]).toEqual([before.unknown ?? 0, (before.token ?? 0) + 1]);
+  });
+
+  test('goes to another server with the position of a read on a primary without replicas', async () => {
+    const [, two] = await startTwo();
+    await using alone = createDatabase({ url: server.url });
+    await using client = createHttpClient({ name: 'two', origin: two.url, seen: { secret } });
+    await replica.pause();
+    const id = nextId();
+    await alone.transaction((tx) => tx.execute(sql`insert into notes.note values (${id})`));
+    const answer = await runInContext(createContext(), async () => {
+      await alone.readOnly((db) => db.one(sql`select 1 from notes.note where id = ${id}`));
+      return client.request('GET', '/notes/:id', { params: { id: String(id) } });
+    });
+    expect(answer.json()).toBe(true);
+  });
+
+  test('says that the outcome is unknown when the time was up during the commit', async () => {
+    const [app] = await startTwo();
+    const standbyNames = async (names: string): Promise<void> => {
+      // ALTER SYSTEM runs in no transaction, and takes no parameter.
+      const text = `alter system set synchronous_standby_names = '${names}'`;
+      await app.database.execute(trustedSql(text));
+      await app.database.execute(sql`select pg_reload_conf()`);
+      await expect
+        .poll(
+          async () =>
+            (await app.database.one(sql`show synchronous_standby_names`))['synchronous_standby_names'],
+        )
+        .toBe(names);
+    };
+    const id = nextId();
+    await standbyNames('nobody');
+    try {
+      const answer = await fetch(`${app.url}/notes`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-request-timeout-ms': '700' },
+        body: JSON.stringify({ id }),
+      });
+      expect(answer.status).toBe(504);
+      const told = seenTokens(secret).read(tokenOf(answer)['plimsoll-seen'] ?? '');
+      expect(told?.isUnknown(app.database.name)).toBe(true);
+    } finally {
+      await standbyNames('');
+    }
   });
 });
 

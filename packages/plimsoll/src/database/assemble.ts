@@ -1,7 +1,7 @@
 import { systemClock } from '../kernel/clock.ts';
 import { currentContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { Seen } from '../kernel/seen.ts';
+import { Seen, type PositionSource } from '../kernel/seen.ts';
 import type { Database, ReadOnlyOptions } from './interface.ts';
 import { isConnectionFailure, wasNeverSent } from './failures.ts';
 import type { Pool } from './pool.ts';
@@ -96,6 +96,7 @@ export function assembleDatabase(parts: DatabaseParts): Database {
 
   function sendNoting(seen: Seen): Send {
     return async (client, compiled) => {
+      const end = seen.beginWrite(name);
       try {
         return await sendAlone(client, compiled);
       } catch (error) {
@@ -103,6 +104,7 @@ export function assembleDatabase(parts: DatabaseParts): Database {
         throw error;
       } finally {
         causality.markDue(seen);
+        end();
       }
     };
   }
@@ -118,6 +120,13 @@ export function assembleDatabase(parts: DatabaseParts): Database {
       client.release();
     }
   }
+
+  const source: PositionSource = {
+    owes: (seen) => causality.owes(seen),
+    settle: (seen) =>
+      causality.settle(seen, routing === undefined ? sampleOnPool : () => routing.watch.samplePrimary()),
+  };
+  causality.source = source;
 
   const transaction: Database['transaction'] = async (fn, options) => {
     refuseIfFenced();
@@ -146,8 +155,7 @@ export function assembleDatabase(parts: DatabaseParts): Database {
     readOnly,
     transaction,
     session: parts.session,
-    settle: (seen: Seen) =>
-      causality.settle(seen, routing === undefined ? sampleOnPool : () => routing.watch.samplePrimary()),
+    settle: (seen) => source.settle(seen),
     seenUntilNow() {
       const seen = new Seen();
       causality.markDue(seen);

@@ -138,13 +138,16 @@ export async function runTransaction<T>(
   }
 
   async function commit(client: pg.PoolClient): Promise<void> {
+    const end = causality === undefined ? undefined : seen?.beginWrite(causality.name);
     let tag: string;
     try {
       tag = await untilKnown(sendCommit(client));
+      end?.();
     } catch (error) {
       const lost = isConnectionFailure(error);
       const unknown = isPlimsollError(error, 'PL_COMMIT_UNKNOWN') || (lost && !wasNeverSent(error));
       if (unknown && seen !== undefined) causality?.noteUnknown(seen);
+      end?.();
       client.release(lost || isPlimsollError(error, 'PL_COMMIT_UNKNOWN'));
       if (lost && !wasNeverSent(error)) {
         throw new PlimsollError(

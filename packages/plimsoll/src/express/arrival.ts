@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SeenOptions, Settle, TakenSeen } from '../gateway/seen-exchange.ts';
+import type { RequestSeen } from '../gateway/seen-hook.ts';
 import { sentBy, type Sent } from '../gateway/sent.ts';
+import { factsOf, noFacts } from '../gateway/shared-seen.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createContext, type Caller, type RequestContext } from '../kernel/context.ts';
 import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { rootSpan } from '../kernel/trace.ts';
-import { answerWithSeen, isHttps, seenExchangeOf } from './seen.ts';
+import { answerWithSeen, isHttps, saveBeforeEnd, seenExchangeOf } from './seen.ts';
 
 export interface ContextOptions {
   /** A running app: then its telemetry counts these requests too. */
@@ -39,6 +41,8 @@ export interface Arrival {
   error?: unknown;
   /** To be awaited before an answer, where one can wait: takes the positions that were put off. Never rejects. */
   settle(): Promise<void>;
+  /** What the same user has seen elsewhere, once it is known who asks; undefined when there is nothing to wait for. */
+  load(): Promise<void> | undefined;
 }
 
 /** The pattern of the route that answers; undefined when none does. */
@@ -75,8 +79,21 @@ export function arrive(
     async settle() {
       if (exchange?.hasNews(seen, taken) === true) await exchange.settle(seen);
     },
+    load() {
+      if (exchange?.shared === undefined || requestSeen.visit !== undefined) return undefined;
+      const id = exchange.idOf({ headers: request.headers, caller: context.caller });
+      if (id === undefined) return undefined;
+      return exchange.shared.load(id, seen).then((visit) => void (requestSeen.visit = visit));
+    },
   };
-  if (exchange !== undefined) answerWithSeen(response, exchange, seen, taken, request);
+  const requestSeen: RequestSeen = {
+    seen,
+    taken,
+    before: exchange?.shared === undefined ? noFacts : factsOf(seen),
+    visit: undefined,
+  };
+  if (exchange !== undefined) answerWithSeen(response, exchange, requestSeen, request);
+  if (exchange?.shared !== undefined) saveBeforeEnd(response, exchange, requestSeen);
   arrivals.set(request, arrival);
   response.setHeader('x-correlation-id', context.correlationId);
   // `close` comes exactly once, also when the client goes away before the answer.

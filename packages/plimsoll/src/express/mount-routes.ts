@@ -98,7 +98,7 @@ async function serve(
   const { context } = arrival;
   try {
     const result = await runInContext(context, () =>
-      beforeDeadline(context, app.call(operation, inputOf(operation, request))),
+      beforeDeadline(context, callOnceLoaded(app, arrival, operation, request)),
     );
     await arrival.settle();
     const emptyStatus = operation.kind === 'command' && operation.output === undefined ? 204 : 200;
@@ -122,6 +122,16 @@ async function serve(
       next(error);
     }
   }
+}
+
+async function callOnceLoaded(
+  app: Callable,
+  arrival: Arrival,
+  operation: AnyOperation,
+  request: Request,
+): Promise<unknown> {
+  await arrival.load();
+  return app.call(operation, inputOf(operation, request));
 }
 
 /** Path parameters join the query string or the body, and win over them. */

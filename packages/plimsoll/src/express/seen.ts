@@ -1,13 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import {
-  SeenExchange,
-  seenProblems,
-  type SeenOptions,
-  type Settle,
-  type TakenSeen,
-} from '../gateway/seen-exchange.ts';
+import { SeenExchange, seenProblems, type SeenOptions, type Settle } from '../gateway/seen-exchange.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
-import type { Seen } from '../kernel/seen.ts';
+import type { RequestSeen } from '../gateway/seen-hook.ts';
 
 /** What of the options of a request context tells how tokens travel. */
 export interface SeenWishes {
@@ -46,13 +40,13 @@ export function isHttps(request: IncomingMessage): boolean {
 export function answerWithSeen(
   response: ServerResponse,
   exchange: SeenExchange,
-  seen: Seen,
-  taken: TakenSeen | undefined,
+  known: RequestSeen,
   request: IncomingMessage,
 ): void {
   const writeHead = response.writeHead.bind(response) as (...given: unknown[]) => ServerResponse;
   response.writeHead = (...given: unknown[]): ServerResponse => {
     response.writeHead = writeHead;
+    const { seen, taken, visit } = known;
     if (taken === undefined && seen.isEmpty) return writeHead(...given);
     const last = given.at(-1);
     // What is given here would win over what is set before.
@@ -60,9 +54,32 @@ export function answerWithSeen(
       for (const [name, value] of Object.entries(given.pop() as Record<string, string>))
         if (value !== undefined) response.setHeader(name, value);
     }
-    const answer = exchange.answer(seen, taken, isHttps(request), response.getHeader('cache-control'));
+    const answer = exchange.answer(seen, taken, isHttps(request), response.getHeader('cache-control'), visit);
     for (const [name, value] of Object.entries(answer?.headers ?? {})) response.setHeader(name, value);
     if (answer?.cookie !== undefined) response.appendHeader('set-cookie', answer.cookie);
     return writeHead(...given);
+  };
+}
+
+/**
+ * Whoever ends the answer, it leaves once the store has what the request has added: the next tab may ask as soon as it
+ * is there. An answer that is written in pieces has left before, but for its end.
+ */
+export function saveBeforeEnd(response: ServerResponse, exchange: SeenExchange, known: RequestSeen): void {
+  const end = response.end.bind(response) as (...given: unknown[]) => ServerResponse;
+  let ending = false;
+  response.end = (...given: unknown[]): ServerResponse => {
+    if (ending) return response;
+    const { seen, taken, visit } = known;
+    if (visit === undefined || exchange.shared?.hasNews(seen, visit) !== true) {
+      response.end = end;
+      return end(...given);
+    }
+    ending = true;
+    void exchange.beforeAnswer(seen, taken, visit).then(() => {
+      response.end = end;
+      end(...given);
+    });
+    return response;
   };
 }

@@ -18,8 +18,8 @@ export type Authenticate = (credentials: Credentials) => Promise<Caller | undefi
 
 export interface Authentication {
   whoIs(request: FastifyRequest): Promise<Caller | undefined>;
-  /** After a login; `output` is that of the command. */
-  begin(request: FastifyRequest, reply: FastifyReply, output: unknown): Promise<void>;
+  /** After a login, whose it is; `output` is that of the command. */
+  begin(request: FastifyRequest, reply: FastifyReply, output: unknown): Promise<Caller>;
   /** After a logout. */
   end(request: FastifyRequest, reply: FastifyReply): Promise<void>;
 }
@@ -68,14 +68,13 @@ export function authentication(
         );
       const name = nameFor(request);
       // Always a new id: one that was planted before the login must not be the one that is logged in.
-      const id = await store().begin(
-        { principal, ...(tenant === undefined ? {} : { tenant }) },
-        request.cookies[name],
-      );
+      const subject = { principal, ...(tenant === undefined ? {} : { tenant }) };
+      const id = await store().begin(subject, request.cookies[name]);
       const maxAge = Math.floor(store().ttlMs / 1_000);
       void reply
         .setCookie(name, id, { ...attributesFor(request), maxAge })
         .header('cache-control', 'no-store');
+      return callerOf(subject);
     },
     async end(request, reply) {
       const name = nameFor(request);

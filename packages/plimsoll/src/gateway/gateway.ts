@@ -4,7 +4,13 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { httpRequests } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
-import { createContext, runInContext, withCaller, type RequestContext } from '../kernel/context.ts';
+import {
+  createContext,
+  runInContext,
+  withCaller,
+  type Caller,
+  type RequestContext,
+} from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
@@ -26,6 +32,7 @@ import { methodOf, successStatus, type Route } from './route.ts';
 import { SeenExchange } from './seen-exchange.ts';
 import { answerWithSeen, type RequestSeen } from './seen-hook.ts';
 import { sentBy, type Sent } from './sent.ts';
+import { factsOf, noFacts } from './shared-seen.ts';
 
 export interface Gateway extends Lifecycle {
   /** Where it listens; PL_LIFECYCLE before start. */
@@ -64,6 +71,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const rateLimits = createRouteLimits(options, scope);
   const exchange =
     options.seen === false ? undefined : new SeenExchange(scope, options.seen ?? {}, options.settle);
+  // Whether anything has to be known of who asks before a route runs.
+  const identifies = authenticates || exchange?.shared !== undefined;
   let server: FastifyInstance | undefined;
   // With the server.
   let answers: AnswerWatch | undefined;
@@ -148,16 +157,27 @@ export function createGateway(options: GatewayOptions): Gateway {
       const context = requestContext(arrival, request);
       const input = inputOf(operation, request);
       const run = (): Promise<FastifyReply> =>
-        beforeDeadline(context, authenticates ? performAs(context) : perform(route, input, request, reply));
+        beforeDeadline(context, identifies ? performAs(context) : perform(route, input, request, reply));
       const { attempt } = arrival.sent;
       return runInContext(context, attempt === undefined ? run : () => runAsAttempt(attempt, run));
 
       async function performAs(anonymous: RequestContext): Promise<FastifyReply> {
         const caller = await auth.whoIs(request);
         const identified = caller === undefined ? anonymous : withCaller(anonymous, caller);
+        await loadSeen(arrival, request, caller);
         return runInContext(identified, () => perform(route, input, request, reply));
       }
     };
+  }
+
+  /** What the same user has seen in other tabs, on other devices. */
+  async function loadSeen(
+    { seen }: Arrival,
+    request: FastifyRequest,
+    caller: Caller | undefined,
+  ): Promise<void> {
+    const id = exchange?.idOf({ headers: request.headers, caller });
+    if (id !== undefined && seen !== undefined) seen.visit = await exchange?.shared?.load(id, seen.seen);
   }
 
   async function perform(
@@ -180,7 +200,13 @@ export function createGateway(options: GatewayOptions): Gateway {
       }
       output = outcome.value;
     }
-    if (route.session === 'begin') await auth.begin(request, reply, output);
+    if (route.session === 'begin') {
+      const caller = await auth.begin(request, reply, output);
+      const arrival = known(request);
+      const id = exchange?.idOf({ headers: request.headers, caller });
+      if (arrival?.seen !== undefined && id !== undefined)
+        arrival.seen.visit = exchange?.shared?.visit(id, arrival.seen.before);
+    }
     if (route.session === 'end') await auth.end(request, reply);
     return succeed(reply, successStatus(route), output);
   }
@@ -204,7 +230,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       deadlineAtMs: startedMs + Math.min(settings.requestTimeoutMs, sent.remainingMs ?? Infinity),
       seen: taken?.seen,
     });
-    arrival.seen = { seen: context.seen, taken };
+    const before = exchange?.shared === undefined ? noFacts : factsOf(context.seen);
+    arrival.seen = { seen: context.seen, taken, before, visit: undefined };
     return context;
   }
 

@@ -22,7 +22,10 @@ export { gatewayDefaults, type GatewayOptions } from './options.ts';
 export { type ExposedOpenApi } from './own-routes.ts';
 export { type ProblemDetails } from './problem.ts';
 export { route, type Route, type RouteOptions } from './route.ts';
-export { seenDefaults, type SeenOptions } from './seen-exchange.ts';
+export { postgresSeenStore } from './postgres-seen-store.ts';
+export { seenDefaults, type SeenOptions, type SeenRequest } from './seen-exchange.ts';
+export { seenStoreSuite, type SeenStoreCase } from './seen-store-suite.ts';
+export { type SeenStore } from './seen-store.ts';
 export { sessionMigrations } from './session-migrations.ts';
 export {
   createSessionStore,

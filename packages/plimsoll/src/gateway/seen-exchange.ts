@@ -1,11 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Caller } from '../kernel/context.ts';
 import { background } from '../kernel/channels.ts';
-import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError, type Problem } from '../kernel/errors.ts';
 import { encodeSeen } from '../kernel/seen-codec.ts';
 import { maxSentTokens, seenHeader } from '../kernel/seen-header.ts';
 import { seenSecretProblems, seenTokens, type SeenSecret, type SeenTokens } from '../kernel/seen-token.ts';
 import { Seen } from '../kernel/seen.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
+import type { SeenStore } from './seen-store.ts';
+import { SharedSeen, seenIdOf, seenIdOfCaller, type SharedVisit } from './shared-seen.ts';
 
 /** How the causality token travels between requests. */
 export interface SeenOptions {
@@ -15,9 +18,35 @@ export interface SeenOptions {
   readonly cookie?: boolean;
   /** How long a browser keeps the cookie. Default 60_000. */
   readonly maxAgeMs?: number;
+  /**
+   * Joins what all requests of one user have seen, so that his tabs, devices and windows share it; the client then
+   * need not send anything. Default none: only what the client sends.
+   */
+  readonly store?: SeenStore;
+  /**
+   * Whose request it is, for the store: the same for all that are to share. Undefined: nobody's, which leaves it to what
+   * the client sends. Default the principal of the caller, within the tenant.
+   */
+  readonly id?: (request: SeenRequest) => string | undefined;
+  /** How long the store keeps it; must be longer than replicas in use may be late. Default 60_000. */
+  readonly storeTtlMs?: number;
+  /** Longest wait for the store, before and after a request each; without an answer it reads the primary. Default 50. */
+  readonly storeTimeoutMs?: number;
 }
 
-export const seenDefaults = { cookie: false, maxAgeMs: 60_000 } as const;
+/** What `id` may look at. */
+export interface SeenRequest {
+  readonly headers: IncomingHttpHeaders;
+  /** Undefined: nobody known. */
+  readonly caller: Caller | undefined;
+}
+
+export const seenDefaults = {
+  cookie: false,
+  maxAgeMs: 60_000,
+  storeTtlMs: 60_000,
+  storeTimeoutMs: 50,
+} as const;
 
 /** Takes the positions that were put off; see `Database.settle`. */
 export type Settle = (seen: Seen) => Promise<void>;
@@ -37,18 +66,24 @@ export interface SeenAnswer {
   readonly cookie: string | undefined;
 }
 
-/** A primary that does not answer must not delay what is ready. The token is then one that needs the primary. */
-const settleMs = 100;
-
 export function seenProblems(options: SeenOptions | false | undefined, path: string): readonly Problem[] {
   if (options === undefined || options === false) return [];
-  const { maxAgeMs } = { ...seenDefaults, ...options };
+  const settings = { ...seenDefaults, ...options };
   const problems = [...seenSecretProblems(options.secret, `${path}.secret`)];
-  if (!Number.isInteger(maxAgeMs) || maxAgeMs < 1_000 || maxAgeMs > 86_400_000)
-    problems.push({
-      path: `${path}.maxAgeMs`,
-      message: `is ${maxAgeMs}; want a whole number from 1000 to 86400000`,
-    });
+  for (const [name, min, max] of [
+    ['maxAgeMs', 1_000, 86_400_000],
+    ['storeTtlMs', 1_000, 86_400_000],
+    ['storeTimeoutMs', 1, 10_000],
+  ] as const) {
+    const value = settings[name];
+    if (!Number.isInteger(value) || value < min || value > max)
+      problems.push({
+        path: `${path}.${name}`,
+        message: `is ${value}; want a whole number from ${min} to ${max}`,
+      });
+  }
+  if (options.id !== undefined && options.store === undefined)
+    problems.push({ path: `${path}.id`, message: 'is for a store, and there is none; give `store` too' });
   return problems;
 }
 
@@ -56,7 +91,9 @@ export function seenProblems(options: SeenOptions | false | undefined, path: str
 export class SeenExchange {
   readonly #scope: object;
   readonly #tokens: SeenTokens;
-  readonly #options: Required<Omit<SeenOptions, 'secret'>>;
+  readonly #options: SeenOptions & Required<Pick<SeenOptions, keyof typeof seenDefaults>>;
+  /** What users have seen; undefined without a store. */
+  readonly shared: SharedSeen | undefined;
   readonly #settle: Settle | undefined;
   /** Set by the first token that cannot be read: one message says enough. */
   #told = false;
@@ -66,6 +103,8 @@ export class SeenExchange {
     this.#tokens = seenTokens(options.secret);
     this.#options = { ...seenDefaults, ...options };
     this.#settle = settle;
+    const { store, storeTtlMs: ttlMs, storeTimeoutMs: timeoutMs } = this.#options;
+    this.shared = store === undefined ? undefined : new SharedSeen({ scope, store, ttlMs, timeoutMs });
   }
 
   /**
@@ -97,17 +136,29 @@ export class SeenExchange {
     return encodeSeen(seen)?.equals(taken.before) !== true;
   }
 
+  /** Under what the store has what this user has seen; undefined for nobody, and without a store. */
+  idOf(request: SeenRequest): string | undefined {
+    if (this.shared === undefined) return undefined;
+    const { id } = this.#options;
+    if (id === undefined) return seenIdOfCaller(request.caller);
+    const own = id(request);
+    return own === undefined ? undefined : seenIdOf('id', own);
+  }
+
+  /** What an answer has to wait for. Never rejects, and resolves soon. */
+  async beforeAnswer(
+    seen: Seen,
+    taken: TakenSeen | undefined,
+    visit: SharedVisit | undefined,
+  ): Promise<void> {
+    const isNew = visit === undefined ? undefined : this.shared?.hasNews(seen, visit);
+    if (isNew ?? this.hasNews(seen, taken)) await this.settle(seen);
+    if (visit !== undefined && isNew === true) await this.shared?.save(seen, visit);
+  }
+
   /** Resolves soon, whether or not the database answers. */
   async settle(seen: Seen): Promise<void> {
-    if (this.#settle === undefined) return;
-    const enough = new AbortController();
-    try {
-      await Promise.race([this.#settle(seen), systemClock.sleep(settleMs, enough.signal)]);
-    } catch {
-      // The database is not there: the token needs the primary, and says so.
-    } finally {
-      enough.abort();
-    }
+    await settleSoon(seen, this.#settle);
   }
 
   /** What the answer has to carry; undefined when neither the request nor the answer has a token. */
@@ -116,9 +167,12 @@ export class SeenExchange {
     taken: TakenSeen | undefined,
     isHttps: boolean,
     cacheControl: unknown,
+    visit?: SharedVisit,
   ): SeenAnswer | undefined {
-    const token = this.hasNews(seen, taken) ? this.#tokens.write(seen) : undefined;
-    if (token === undefined && taken === undefined) return undefined;
+    // Where the store has it, nobody who did not ask for a token gets one.
+    const isStored = taken === undefined && visit?.isSure === true;
+    const token = !isStored && this.hasNews(seen, taken) ? this.#tokens.write(seen) : undefined;
+    if (token === undefined && taken === undefined && (visit === undefined || seen.isEmpty)) return undefined;
     const inCookie = token !== undefined && (this.#options.cookie || taken?.inCookie === true);
     return {
       headers: {

@@ -1,11 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Seen } from '../kernel/seen.ts';
 import type { SeenExchange, TakenSeen } from './seen-exchange.ts';
+import type { Facts, SharedVisit } from './shared-seen.ts';
 
 /** What is known of a request's token once its route has run; undefined where none did. */
 export interface RequestSeen {
   readonly seen: Seen;
   readonly taken: TakenSeen | undefined;
+  /** What was known when it came. */
+  readonly before: Facts;
+  /** Set once it is known whose request it is, where there is a store. */
+  visit: SharedVisit | undefined;
 }
 
 /** Gives every answer of a route its token, that of a failure too: what it did may have been committed. */
@@ -20,15 +25,16 @@ export function answerWithSeen(
       done(null, payload);
       return;
     }
-    const { seen, taken } = known;
+    const { seen, taken, visit } = known;
     const write = (): void => {
       const isHttps = request.protocol === 'https';
-      const answer = exchange.answer(seen, taken, isHttps, reply.getHeader('cache-control'));
+      const answer = exchange.answer(seen, taken, isHttps, reply.getHeader('cache-control'), visit);
       if (answer !== undefined) void reply.headers(answer.headers);
       if (answer?.cookie !== undefined) void reply.header('set-cookie', answer.cookie);
       done(null, payload);
     };
-    if (exchange.hasNews(seen, taken)) void exchange.settle(seen).then(write);
+    if (visit !== undefined || exchange.hasNews(seen, taken))
+      void exchange.beforeAnswer(seen, taken, visit).then(write);
     else write();
   });
 }

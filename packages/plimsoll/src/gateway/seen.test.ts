@@ -99,6 +99,27 @@ describe('the header', () => {
     ).toBe(true);
   });
 
+  test('says that an outcome is unknown when the answer leaves before that of the database', async () => {
+    const ends: (() => void)[] = [];
+    const gateway = await start(
+      () => {
+        ends.push(seenNow().beginWrite('db'));
+        return new Promise(() => undefined);
+      },
+      { requestTimeoutMs: 50 },
+    );
+    const answer = await see(gateway, { 'plimsoll-seen': made(5n) });
+    const told = seenTokens().read(token(answer) ?? '');
+    expect([answer.status, written(answer), told?.isUnknown('db')]).toEqual([504, 5n, true]);
+    // Who has sent no token gets one, too.
+    expect(
+      seenTokens()
+        .read(token(await see(gateway)) ?? '')
+        ?.isUnknown('db'),
+    ).toBe(true);
+    for (const end of ends) end();
+  });
+
   test('is off where the options say so', async () => {
     const answer = await see(await start(wrote(7n), { seen: false }), { 'plimsoll-seen': made(9n) });
     expect([token(answer), answer.headers.get('cache-control')]).toEqual([null, null]);

@@ -6,6 +6,7 @@ import { currentContext } from '../kernel/context.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createPolicy, type Policy, type PolicyState } from '../policy/policy.ts';
 import { seenHeader } from '../kernel/seen-header.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
 import { attemptHeader, attemptHeaderValue } from '../retry/header.ts';
 import { traceparent } from '../telemetry/sampling.ts';
 import { remainingHeader, timeoutHeader } from '../timeout/remaining.ts';
@@ -177,7 +178,14 @@ class PooledClient implements HttpClient {
     });
   }
 
+  /** What the other server must see has its position first. */
   #attempt(request: PreparedRequest, attempt: Attempt, progress: Progress): Promise<ReceivedAnswer> {
+    const seen = this.#carried === undefined ? undefined : currentContext()?.seen;
+    if (seen?.owes !== true) return this.#send(request, attempt, progress);
+    return settleSoon(seen).then(() => this.#send(request, attempt, progress));
+  }
+
+  #send(request: PreparedRequest, attempt: Attempt, progress: Progress): Promise<ReceivedAnswer> {
     const { signal } = attempt;
     if (signal.aborted) return Promise.reject(cancelled(this.name, signal.reason));
     progress.attempts += 1;

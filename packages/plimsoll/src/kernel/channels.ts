@@ -154,6 +154,14 @@ export interface CacheReadMessage {
   /** Until it was answered; 0 for what was kept in the process. */
   readonly durationMs: number;
 }
+/** One call to the store of what clients have seen. */
+export interface SeenStoreMessage {
+  readonly scope: object;
+  readonly call: 'read' | 'merge';
+  /** `failed`: no answer in time; `skipped`: not asked, as it was away. */
+  readonly outcome: 'ok' | 'failed' | 'skipped';
+  readonly durationMs: number;
+}
 /** Something went wrong in the background, where no caller can be told. */
 export interface BackgroundMessage {
   readonly scope: object;
@@ -201,6 +209,7 @@ export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = mess
 );
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
 export const cacheReads: MessageChannel<CacheReadMessage> = messageChannel('plimsoll:cache.read');
+export const seenStores: MessageChannel<SeenStoreMessage> = messageChannel('plimsoll:seen.store');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
 export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');
 export const refusals: MessageChannel<RefusalMessage> = messageChannel('plimsoll:refusal');

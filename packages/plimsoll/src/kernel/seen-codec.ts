@@ -16,7 +16,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * primaries. The names of some twenty databases always fit; what is beyond that is left out.
  */
 export function encodeSeen(seen: Seen): Buffer | undefined {
-  const names = [...seen.databases];
+  const names = [...seen.databases].filter((name) => seen.mayHaveWritten(name) || isMarked(seen, name));
   if (names.length === 0) return undefined;
   const head = Buffer.of(version);
   for (const withTags of [true, false]) {
@@ -26,7 +26,9 @@ export function encodeSeen(seen: Seen): Buffer | undefined {
   const parts = [head];
   let left = maxSeenBytes - head.length;
   // Whoever is sure of nothing must not become sure of anything.
-  for (const name of names.toSorted((a, b) => Number(seen.isUnknown(b)) - Number(seen.isUnknown(a)))) {
+  for (const name of names.toSorted(
+    (a, b) => Number(seen.mayHaveWritten(b)) - Number(seen.mayHaveWritten(a)),
+  )) {
     const bare = Buffer.concat([Buffer.of(isUnknown), text(name)]);
     if (bare.length > left) continue;
     left -= bare.length;
@@ -35,14 +37,20 @@ export function encodeSeen(seen: Seen): Buffer | undefined {
   return parts.length === 1 ? undefined : Buffer.concat(parts);
 }
 
+/** Where only the outcome of a commit is unknown, there is no position. */
+function isMarked(seen: Seen, name: string): boolean {
+  const mark = seen.mark(name);
+  return mark !== undefined && (mark.written > 0n || mark.read > 0n);
+}
+
 function entry(seen: Seen, name: string, withTags: boolean): Buffer {
   const mark = seen.mark(name);
-  // Where only the outcome of a commit is unknown, there is no position.
-  const marked = mark !== undefined && (mark.written > 0n || mark.read > 0n);
+  const marked = mark !== undefined && isMarked(seen, name);
   const touched = marked ? seen.touchedTags(name) : [];
   const dropped = marked && (seen.hasDroppedTags(name) || (!withTags && touched.length > 0));
   const tags = withTags ? touched : [];
-  const flags = (seen.isUnknown(name) ? isUnknown : 0) | (dropped ? hasDropped : 0) | (marked ? hasMark : 0);
+  const flags =
+    (seen.mayHaveWritten(name) ? isUnknown : 0) | (dropped ? hasDropped : 0) | (marked ? hasMark : 0);
   const parts = [Buffer.of(flags), text(name)];
   if (marked) {
     parts.push(text(mark.epoch), position(mark.written), position(mark.read), Buffer.of(tags.length));

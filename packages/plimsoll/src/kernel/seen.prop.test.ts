@@ -98,6 +98,34 @@ describe('what a client has seen', () => {
     expect(seen.isUnknown('other')).toBe(false);
   });
 
+  test('a write that is under way is told to others as unknown, and changes nothing for its own reads', () => {
+    const seen = seenOf([{ kind: 'written', epoch: '1.a', at: 5n, tags: [] }]);
+    const ends = [seen.beginWrite('db'), seen.beginWrite('db'), seen.beginWrite('other')];
+    expect(['db', 'other'].map((name) => [seen.mayHaveWritten(name), seen.isUnknown(name)])).toEqual([
+      [true, false],
+      [true, false],
+    ]);
+    expect([...seen.databases]).toEqual(['db', 'other']);
+    ends[0]?.();
+    expect(seen.mayHaveWritten('db')).toBe(true);
+    for (const end of ends.slice(1)) end();
+    expect([...seen.databases].map((name) => seen.mayHaveWritten(name))).toEqual([false]);
+  });
+
+  test('who is unsure of what was before reads the primary until his next write, and tells nobody', () => {
+    const seen = seenOf([{ kind: 'read', epoch: '1.a', at: 5n }]);
+    seen.noteUnsure();
+    seen.noteRead('db', '2.a', 1n);
+    seen.noteRead('other', '1.a', 1n);
+    for (const name of ['db', 'other', 'third']) {
+      expect([seen.isUnknown(name), seen.mayHaveWritten(name)]).toEqual([true, false]);
+      seen.noteWritten(name, '2.a', 9n);
+      expect(seen.isUnknown(name)).toBe(false);
+    }
+    seen.noteUnknown('db');
+    expect(seen.mayHaveWritten('db')).toBe(true);
+  });
+
   test('a position is read as it is printed, and nothing else is one', () => {
     fc.assert(
       fc.property(aPosition, (at) => {

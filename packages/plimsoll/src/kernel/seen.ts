@@ -30,10 +30,20 @@ interface Progress {
   read: Lsn;
   /** Set by a commit whose outcome is not known, until the next position is noted. */
   unknown: boolean;
+  /** How often that was noted. */
+  unknowns: number;
   /** Newest last. Emptied when there are too many. */
   tags: Map<string, Lsn>;
   /** Set when tags were dropped: any tag may then have been touched by any write. */
   tagsDropped: boolean;
+}
+
+/** Whoever has put off asking for positions, because most are never needed. */
+export interface PositionSource {
+  /** Whether a position is still to be taken. */
+  owes(seen: Seen): boolean;
+  /** Takes it; rejects, or leaves it as it is, when the database does not answer. */
+  settle(seen: Seen): Promise<void>;
 }
 
 /**
@@ -46,21 +56,36 @@ interface Progress {
 export class Seen {
   /** Made with the first mark: most requests end without one. */
   #databases: Map<string, Progress> | undefined;
+  /** By database; made with the first position that is put off. */
+  #sources: Map<string, PositionSource> | undefined;
+  /** By database: writes that were sent and have not been answered. Made with the first. */
+  #underWay: Map<string, number> | undefined;
+  /** Set where what the client had seen before could not be asked for. */
+  #unsure = false;
 
   /** Whether nothing has been seen of any database. */
   get isEmpty(): boolean {
-    return this.#databases === undefined;
+    return this.#databases === undefined && this.#underWay === undefined;
   }
 
   /** Whether anything was written, or may have been. */
   get hasWritten(): boolean {
-    for (const { written, unknown } of this.#databases?.values() ?? [])
-      if (unknown || written > 0n) return true;
+    if (this.#underWay !== undefined) return true;
+    for (const { written, unknown, unknowns } of this.#databases?.values() ?? [])
+      if ((unknown && unknowns > 0) || written > 0n) return true;
     return false;
   }
 
   get databases(): Iterable<string> {
+    if (this.#underWay !== undefined)
+      return new Set([...(this.#databases?.keys() ?? []), ...this.#underWay.keys()]);
     return this.#databases?.keys() ?? [];
+  }
+
+  /** Whether a position is still to be taken; see {@link settle}. */
+  get owes(): boolean {
+    for (const source of this.#sources?.values() ?? []) if (source.owes(this)) return true;
+    return false;
   }
 
   /** Undefined when nothing of the database has been seen. */
@@ -70,7 +95,19 @@ export class Seen {
 
   /** Whether a commit may have happened of which no position is known: only the primary is sure to show it. */
   isUnknown(database: string): boolean {
-    return this.#databases?.get(database)?.unknown ?? false;
+    return this.#databases?.get(database)?.unknown ?? this.#unsure;
+  }
+
+  /** The same of what this client itself has done, writes that are under way included. */
+  mayHaveWritten(database: string): boolean {
+    if (this.#underWay?.has(database) === true) return true;
+    const progress = this.#databases?.get(database);
+    return progress !== undefined && progress.unknown && progress.unknowns > 0;
+  }
+
+  /** How often the outcome of a commit was noted as unknown. */
+  unknowns(database: string): number {
+    return (this.#databases?.get(database)?.unknowns ?? 0) + (this.#underWay?.get(database) ?? 0);
   }
 
   touchedTags(database: string): readonly TouchedTag[] {
@@ -109,10 +146,52 @@ export class Seen {
 
   /** The outcome of a commit is not known. */
   noteUnknown(database: string): void {
-    const progress = this.#databases?.get(database);
-    if (progress === undefined)
-      (this.#databases ??= new Map()).set(database, { ...fresh('0.'), unknown: true });
-    else progress.unknown = true;
+    const progress = this.#databases?.get(database) ?? this.#replace(database, '0.');
+    progress.unknown = true;
+    progress.unknowns += 1;
+  }
+
+  /**
+   * What was seen before, of one database or of all, could not be asked for: until a position of a write is noted, only
+   * the primary is sure to show it. Says nothing of what this client has done, so it is not told to others.
+   */
+  noteUnsure(database?: string): void {
+    if (database !== undefined) {
+      (this.#databases?.get(database) ?? this.#replace(database, '0.')).unknown = true;
+      return;
+    }
+    this.#unsure = true;
+    for (const progress of this.#databases?.values() ?? []) progress.unknown = true;
+  }
+
+  /**
+   * A write is sent. Until the returned function is called, whoever is told what this client has seen is told that its
+   * outcome is not known: an answer may leave before that of the database is there.
+   */
+  beginWrite(database: string): () => void {
+    const underWay = (this.#underWay ??= new Map<string, number>());
+    underWay.set(database, (underWay.get(database) ?? 0) + 1);
+    return () => {
+      const left = (underWay.get(database) ?? 1) - 1;
+      if (left > 0) underWay.set(database, left);
+      else underWay.delete(database);
+      if (underWay.size === 0) this.#underWay = undefined;
+    };
+  }
+
+  /** A position of the database was put off, and `source` will take it. */
+  putOff(database: string, source: PositionSource): void {
+    (this.#sources ??= new Map()).set(database, source);
+  }
+
+  /** Takes all positions that were put off; rejects with the first failure. */
+  async settle(): Promise<void> {
+    await Promise.all([...(this.#sources?.values() ?? [])].map((source) => source.settle(this)));
+  }
+
+  /** There is no time left for the positions that were put off: only the primary is sure then. */
+  giveUpPositions(): void {
+    for (const [database, source] of this.#sources ?? []) if (source.owes(this)) this.noteUnknown(database);
   }
 
   /** Takes in what another one has seen, of one database. */
@@ -123,10 +202,9 @@ export class Seen {
     tagsDropped = false,
   ): void {
     let progress = this.#databases?.get(database);
-    if (progress === undefined || comesAfter(epoch, progress.epoch)) {
-      progress = { ...fresh(epoch), unknown: progress?.unknown ?? false };
-      (this.#databases ??= new Map()).set(database, progress);
-    } else if (progress.epoch !== epoch) return;
+    if (progress === undefined || comesAfter(epoch, progress.epoch))
+      progress = this.#replace(database, epoch);
+    else if (progress.epoch !== epoch) return;
     progress.written = later(progress.written, written);
     progress.read = later(progress.read, read);
     if (tagsDropped) dropTags(progress);
@@ -140,6 +218,14 @@ export class Seen {
       if (progress.unknown) this.noteUnknown(database);
     }
   }
+
+  /** Begins anew in another history; what is not known of the former one is not known of this one. */
+  #replace(database: string, epoch: string): Progress {
+    const { unknown = this.#unsure, unknowns = 0 } = this.#databases?.get(database) ?? {};
+    const progress = { ...fresh(epoch), unknown, unknowns };
+    (this.#databases ??= new Map()).set(database, progress);
+    return progress;
+  }
 }
 
 const fresh = (epoch: string): Progress => ({
@@ -147,6 +233,7 @@ const fresh = (epoch: string): Progress => ({
   written: 0n,
   read: 0n,
   unknown: false,
+  unknowns: 0,
   tags: new Map(),
   tagsDropped: false,
 });

@@ -7,7 +7,7 @@ import {
   type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
-import { APP_FILTER, HttpAdapterHost } from '@nestjs/core';
+import { APP_FILTER, APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { createApp, type App, type AppOptions } from '../app/app.ts';
 import type { Plan } from '../app/plan.ts';
 import { createDatabase, type Database, type DatabaseOptions } from '../database/database.ts';
@@ -18,6 +18,7 @@ import { createLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { appDatabase } from './app-database.ts';
 import { PlimsollExceptionFilter } from './exception-filter.ts';
 import { addRequestContext } from './request-context.ts';
+import { SeenInterceptor } from './seen-interceptor.ts';
 import { PlimsollApp, PlimsollDatabase } from './tokens.ts';
 
 /** What both modules do to each request. */
@@ -108,6 +109,7 @@ function dynamicModule<Options extends NestContextOptions>(
           addRequestContext(host, { ...options, app: { database } }),
       },
       { provide: APP_FILTER, useClass: PlimsollExceptionFilter },
+      { provide: APP_INTERCEPTOR, useClass: SeenInterceptor },
     ],
     exports,
   };

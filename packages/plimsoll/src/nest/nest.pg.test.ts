@@ -190,6 +190,54 @@ afterAll(async () => {
   await server?.drop();
 });
 
+describe('behind a proxy that ends TLS', () => {
+  const trusting: readonly (readonly [string, () => AbstractHttpAdapter])[] = [
+    [
+      'express',
+      () => {
+        const adapter = new ExpressAdapter();
+        adapter.set('trust proxy', 'loopback');
+        return adapter;
+      },
+    ],
+    ['fastify', () => new FastifyAdapter({ trustProxy: '127.0.0.1' })],
+  ];
+  const https = { 'x-forwarded-proto': 'https' };
+
+  async function cookies(adapter: AbstractHttpAdapter): Promise<(string | undefined)[]> {
+    const site = await nest(adapter, {
+      imports: [
+        PlimsollDatabaseModule.forRoot({
+          url: server.url,
+          name: 'behind',
+          seen: { cookie: true },
+        }),
+      ],
+      providers: [{ provide: PlimsollApp, useValue: undefined }],
+      controllers: [Site],
+    });
+    try {
+      const url = await listen(site);
+      const given = async (headers: Record<string, string>): Promise<string | undefined> =>
+        (await fetch(`${url}/site/lock/1`, { headers })).headers.getSetCookie()[0]?.split(';')[0];
+      const own = (await given(https)) ?? '';
+      const [plain] = [await given({})];
+      // Taken again under the name that the scheme has, and under no other.
+      const heard = async (headers: Record<string, string>): Promise<boolean> =>
+        (await fetch(`${url}/site/scope`, { headers })).headers.get('cache-control') !== null;
+      expect(await heard({ ...https, cookie: own })).toBe(own.startsWith('__Host-'));
+      expect(await heard({ cookie: plain ?? '' })).toBe(true);
+      return [own, plain].map((each) => each?.split('=')[0]);
+    } finally {
+      await site.close();
+    }
+  }
+
+  test.each(trusting)('%s: the cookie has the name of the scheme that clients use', async (_name, create) => {
+    expect(await cookies(create())).toEqual(['__Host-plimsoll-seen', 'plimsoll-seen']);
+  });
+});
+
 describe.each(platforms)('on %s', (platform, createAdapter) => {
   let site: INestApplication;
   let url: string;

@@ -4,7 +4,8 @@
  *
  * Guarantee: counters of rate limits are changed by one script in one round trip, by the server's clock; each key
  * expires when it holds nothing any more; scripts are sent again when the server has lost them. A value of a cache is
- * kept only if nothing it rests on was invalidated since its load began, compared in the same script.
+ * kept only if nothing it rests on was invalidated since its load began, compared in the same script. What clients have
+ * seen is joined in one script.
  *
  * Authoritative: the Redis primary. What a failover loses was never taken.
  *
@@ -18,4 +19,5 @@ export type { RedisRateLimitStoreOptions } from './rate-limit-store.ts';
 export { redisBus } from './cache-bus.ts';
 export type { IoRedisSubscriber, NodeRedisSubscriber, RedisBusOptions } from './cache-bus.ts';
 export { redisCacheStore, redisCacheStoreDefaults, type RedisCacheStoreOptions } from './cache-store.ts';
+export { redisSeenStore, redisSeenStoreDefaults, type RedisSeenStoreOptions } from './seen-store.ts';
 export type { IoRedisLike, NodeRedisClusterLike, NodeRedisLike, RedisClient } from './client.ts';

@@ -149,3 +149,15 @@ export function cacheMetrics(points: readonly NumberPoint[]): readonly Metric[] 
     },
   ];
 }
+
+export function seenStoreMetrics(points: readonly NumberPoint[]): readonly Metric[] {
+  return [
+    {
+      name: 'plimsoll.seen.store.calls',
+      unit: '{call}',
+      description: 'Calls to the store of what clients have seen, by call and outcome.',
+      kind: 'counter',
+      points,
+    },
+  ];
+}

@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import {
   breakers,
   cacheReads,
+  seenStores,
   httpClientRequests,
   httpRequests,
   operations,
@@ -16,6 +17,7 @@ import {
 import { meterEventLoop, type EventLoopWindow } from './event-loop.ts';
 import {
   cacheMetrics,
+  seenStoreMetrics,
   durationMetrics,
   guardMetrics,
   processMetrics,
@@ -112,6 +114,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
   const cached = new KeyedCounts<{ cache: string; tier: string; outcome: string }>(maxGuards);
+  const seenStored = new KeyedCounts<{ call: string; outcome: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
   const spans = recordSpans(scope, options, (span) => exporter?.offer(span));
@@ -158,6 +161,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
     }),
     own(routes, ({ role, reason }) => routed.add({ role, reason })),
     own(cacheReads, ({ name: cache, tier, outcome }) => cached.add({ cache, tier, outcome })),
+    own(seenStores, ({ call, outcome }) => seenStored.add({ call, outcome })),
     own(refusals, ({ policy, name }) => refused.add({ policy, name })),
     own(retries, ({ kind, name }) => repeated.add({ kind, name })),
     own(breakers, ({ to, name }) => switched.add({ to, name })),
@@ -176,6 +180,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       }),
       ...routeMetrics(routed.points()),
       ...cacheMetrics(cached.points()),
+      ...seenStoreMetrics(seenStored.points()),
       ...guardMetrics(refused.points(), repeated.points(), switched.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({

@@ -1,4 +1,4 @@
-import type { Lsn, Seen } from '../../kernel/seen.ts';
+import type { Lsn, PositionSource, Seen } from '../../kernel/seen.ts';
 import { sqlState } from '../failures.ts';
 import { learnEpoch, type AskRow, type Epoch, type Learned } from './epoch.ts';
 import { readPrimary, type PrimaryPosition } from './position.ts';
@@ -21,6 +21,8 @@ export class Causality {
   readonly name: string;
   /** Told when a commit was sent, and a position that was safe on disk after it. */
   onCommit: ((sentAtMs: number, flushed: Lsn) => void) | undefined;
+  /** Set by whoever can ask the primary: positions that are put off are taken with it. */
+  source: PositionSource | undefined;
   readonly #clock: () => number;
   /** Replaced when the primary tells of another one; never goes back to an earlier timeline. */
   #epoch: Epoch | undefined;
@@ -124,16 +126,19 @@ export class Causality {
    * somebody needs it; until then only the primary is sure to show it.
    */
   markDue(seen: Seen): void {
-    if (seen.isUnknown(this.name) && !this.#due.has(seen)) return;
+    const wasUnknown = seen.isUnknown(this.name) && !this.#due.has(seen);
+    seen.noteUnknown(this.name);
+    if (wasUnknown) return;
     this.#turn += 1;
     this.#due.set(seen, this.#turn);
-    seen.noteUnknown(this.name);
+    this.#putOff(seen);
   }
 
   /** A read has ended on the primary, and its position was not taken. */
   markRead(seen: Seen): void {
     this.#turn += 1;
     this.#readDue.set(seen, this.#turn);
+    this.#putOff(seen);
   }
 
   /** Whether only a position is missing for it to be known what was written or read. */
@@ -151,6 +156,10 @@ export class Causality {
       const readDue = this.#readDue.get(seen);
       if (readDue !== undefined && readDue <= sampled.turn) this.#readDue.delete(seen);
     }
+  }
+
+  #putOff(seen: Seen): void {
+    if (this.source !== undefined) seen.putOff(this.name, this.source);
   }
 
   #owesWrite(seen: Seen): boolean {
