@@ -252,10 +252,11 @@ describe('a cache outside that is', () => {
   });
 });
 
-test('purgers need names of their own', () => {
+test('purgers need names of their own, and times that can be', () => {
+  const purgers = [purgerOf('a'), purgerOf('a')];
   expect(() =>
-    createInvalidationRelay({ database, caches: [], purgers: [purgerOf('a'), purgerOf('a')] }),
-  ).toThrow(/has two of the name "a"/);
+    createInvalidationRelay({ database, caches: [], purgers, purgeAgainMs: -1, purgeLeaseMs: 0 }),
+  ).toThrow(/has two of the name "a"(.|\n)*purgeAgainMs: is -1(.|\n)*purgeLeaseMs: is 0/);
 });
 
 test('starts and stops in every awkward way', async () => {

@@ -52,7 +52,7 @@ export interface InvalidationRelay extends Lifecycle {
 /** Rows of one round, at most. */
 const most = 500;
 
-/** Throws PL_CONFIG when two purgers have one name. */
+/** Throws PL_CONFIG when an option of its purges is not valid. */
 export function createInvalidationRelay(options: InvalidationRelayOptions): InvalidationRelay {
   const settings = { ...invalidationRelayDefaults, ...options };
   const { database, caches, epoch, pollMs, olderThanMs, purgers = [] } = settings;
@@ -61,7 +61,7 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
   const scope = options.scope ?? identity;
   const byName = new Map(caches.map((cache) => [cache.name, cache]));
   const purgerNames = purgers.map(({ name }) => name);
-  throwIfProblems('the relay of invalidations', doubledNames(purgerNames));
+  throwIfProblems('the relay of invalidations', purgeProblems(purgerNames, againMs, leaseMs));
   const purging = purgers.map((purger) =>
     createPurgeLoop({ database, purger, scope, pollMs, againMs, leaseMs }),
   );
@@ -137,11 +137,27 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
   });
 }
 
-/** Each purger finds its rows by its name. */
-function doubledNames(names: readonly string[]): readonly Problem[] {
-  const doubled = names.filter((name, index) => names.indexOf(name) !== index);
-  return [...new Set(doubled)].map((name) => ({
-    path: 'purgers',
-    message: `has two of the name ${JSON.stringify(name)}; give each a name of its own`,
-  }));
+function purgeProblems(
+  names: readonly string[],
+  purgeAgainMs: number,
+  purgeLeaseMs: number,
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  // Each finds its rows by its name.
+  for (const name of new Set(names.filter((each, index) => names.indexOf(each) !== index)))
+    problems.push({
+      path: 'purgers',
+      message: `has two of the name ${JSON.stringify(name)}; give each a name of its own`,
+    });
+  if (!(purgeAgainMs >= 0 && purgeAgainMs <= 86_400_000))
+    problems.push({
+      path: 'purgeAgainMs',
+      message: `is ${purgeAgainMs}; give milliseconds from 0 to 86400000, a day`,
+    });
+  if (!(purgeLeaseMs > 0 && purgeLeaseMs <= 86_400_000))
+    problems.push({
+      path: 'purgeLeaseMs',
+      message: `is ${purgeLeaseMs}; give milliseconds above 0, at most 86400000, a day`,
+    });
+  return problems;
 }
