@@ -177,6 +177,13 @@ describe('private, and without a field for shared caches, is an answer to', () =
     expectPrivate(again);
   });
 
+  test.each([
+    ['header', { 'plimsoll-seen': 'of another app of ours' }],
+    ['cookie', { cookie: '__Host-plimsoll-seen=x' }],
+  ])('a token in a %s also where the gateway does not read it', async (_what, headers) => {
+    expectPrivate(await get(await start(lamp, { seen: false }), headers));
+  });
+
   test('a caller who is known by anything else', async () => {
     const authenticate: GatewayOptions['authenticate'] = ({ headers }) =>
       Promise.resolve(headers['x-api-key'] === 'ada' ? { principal: 'ada' } : undefined);

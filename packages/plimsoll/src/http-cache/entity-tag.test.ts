@@ -21,6 +21,7 @@ test.each([
   ['no field', undefined, false],
   ['it without quotes', etag.slice(3, -1), false],
   ['it inside of another', `"x${etag.slice(3)}`, false],
+  ['it behind something that is no tag', `x${etag.slice(2)}`, false],
   ['anything in a list, which is no syntax', '"a", *', false],
 ])('If-None-Match with %s', (_what, field, expected) => {
   expect(isNoneMatch(field, etag)).toBe(expected);
