@@ -10,7 +10,7 @@ const layers: readonly (readonly string[])[] = [
   ['breaker', 'retry', 'timeout', 'bulkhead', 'limit', 'queue'],
   ['policy', 'shed'],
   ['database'],
-  ['rate-limit'],
+  ['rate-limit', 'http-cache'],
   ['durable'],
   ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],

@@ -15,8 +15,9 @@ test('the page lists exactly the defaults there are', () => {
   ]);
   const { maxEntries, maxBytes, ...others } = cacheDefaults;
   const tier = { 'process.maxEntries': maxEntries, 'process.maxBytes': maxBytes };
-  const { pollMs, olderThanMs } = invalidationRelayDefaults;
-  const relay = { 'relay.pollMs': pollMs, 'relay.olderThanMs': olderThanMs };
+  const relay = Object.fromEntries(
+    Object.entries(invalidationRelayDefaults).map(([name, value]) => [`relay.${name}`, value]),
+  );
   const of = { ...sequencedBusDefaults, ...relay, ...postgresCacheStoreDefaults };
   const defaults = { ...cachePolicyDefaults, ...tier, ...others, ...of };
   expect(rows).toEqual(Object.entries(defaults).map(([name, value]) => [name, String(value)]));

@@ -1,5 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { createDatabase, type Database } from '../database/database.ts';
@@ -25,8 +27,9 @@ afterAll(async () => {
 });
 
 /** A process of its own, with a cache, a bus and a relay. */
-async function start(): Promise<{ ask(what: string): Promise<string>; child: ChildProcess }> {
-  const child = fork(new URL('./fixtures/cache-process.ts', import.meta.url), [server.url], {
+async function start(outside?: string): Promise<{ ask(what: string): Promise<string>; child: ChildProcess }> {
+  const given = outside === undefined ? [server.url] : [server.url, outside];
+  const child = fork(new URL('./fixtures/cache-process.ts', import.meta.url), given, {
     execArgv: ['--conditions=plimsoll:source'],
   });
   running.push(child);
@@ -76,4 +79,57 @@ test('processes of their own: they hear of each other, and one that is killed af
     .toBe(0);
   other.child.send({ number: 0, what: 'stop' });
   await once(other.child, 'exit');
+});
+
+test('a cache outside is purged of what was committed, whenever the processes are killed', async () => {
+  const purged: string[] = [];
+  let isSilent = false;
+  let silent = 0;
+  const cache = createServer((request, response) => {
+    if (isSilent) {
+      silent += 1;
+      return;
+    }
+    purged.push(String(request.headers['surrogate-key']));
+    response.end();
+  });
+  await new Promise<void>((resolve) => void cache.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(cache.address() as AddressInfo).port}`;
+  const nameIs = async (name: string): Promise<void> =>
+    await expect
+      .poll(() => database.query(sql`select from product where name = ${name}`), { timeout: 10_000 })
+      .toHaveLength(1);
+  const rowsAreGone = async (): Promise<void> =>
+    await expect
+      .poll(
+        () => database.query(sql`select from plimsoll.invalidation union all select from plimsoll.purge`),
+        { timeout: 20_000 },
+      )
+      .toHaveLength(0);
+  try {
+    // Killed between its commit and everything else: nobody is left.
+    const writer = await start(url);
+    void writer.ask('commit-only first');
+    await nameIs('first');
+    writer.child.kill('SIGKILL');
+    await once(writer.child, 'exit');
+
+    // The next one is killed while it purges: the cache has heard of it, or has not.
+    isSilent = true;
+    const purging = await start(url);
+    await expect.poll(() => silent, { timeout: 20_000 }).toBeGreaterThan(0);
+    expect(purged).toEqual([]);
+    purging.child.kill('SIGKILL');
+    await once(purging.child, 'exit');
+
+    isSilent = false;
+    const last = await start(url);
+    await rowsAreGone();
+    expect([...new Set(purged)]).toEqual(['product:1']);
+    last.child.send({ number: 0, what: 'stop' });
+    await once(last.child, 'exit');
+  } finally {
+    cache.closeAllConnections();
+    cache.close();
+  }
 });

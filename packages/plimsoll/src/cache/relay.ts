@@ -1,9 +1,13 @@
 import type { Queryable } from '../database/statements.ts';
 import { createLoop } from '../durable/loop.ts';
-import { extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import type { Purger } from '../http-cache/purger.ts';
+import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import type { CacheView } from './cache.ts';
 import { deletePublished, findUnpublished, type RecordedInvalidation } from './invalidation-rows.ts';
 import type { Position } from './position.ts';
+import { createPurgeLoop } from './purge-loop.ts';
+import { makePurges } from './purge-rows.ts';
 
 export interface InvalidationRelayOptions {
   /** Its primary, with the tables of `cacheMigrations`. */
@@ -16,11 +20,28 @@ export interface InvalidationRelayOptions {
   readonly pollMs?: number;
   /** How long the writer has before it is taken to have died. Default 1_000. */
   readonly olderThanMs?: number;
+  /**
+   * Caches outside of us that carry these tags (`plimsoll/http-cache`). A row stays until each of them is purged; neither
+   * writers nor the inner tiers wait for that. The same in each process, or a process without loses purges. Default none.
+   */
+  readonly purgers?: readonly Purger[];
+  /**
+   * When each purge is made once more, for answers that were under way and for tiers that had not heard yet. 0: never.
+   * Default 5_000.
+   */
+  readonly purgeAgainMs?: number;
+  /** How long a process has for the purges it took before others may make them. Default 30_000. */
+  readonly purgeLeaseMs?: number;
   /** Whose telemetry this is. Default the relay itself. */
   readonly scope?: object;
 }
 
-export const invalidationRelayDefaults = { pollMs: 500, olderThanMs: 1_000 } as const;
+export const invalidationRelayDefaults = {
+  pollMs: 500,
+  olderThanMs: 1_000,
+  purgeAgainMs: 5_000,
+  purgeLeaseMs: 30_000,
+} as const;
 
 /** Publishes invalidations after their commit, and those whose writers did not come to it. */
 export interface InvalidationRelay extends Lifecycle {
@@ -31,12 +52,20 @@ export interface InvalidationRelay extends Lifecycle {
 /** Rows of one round, at most. */
 const most = 500;
 
+/** Throws PL_CONFIG when an option of its purges is not valid. */
 export function createInvalidationRelay(options: InvalidationRelayOptions): InvalidationRelay {
-  const { database, caches, epoch, pollMs, olderThanMs } = { ...invalidationRelayDefaults, ...options };
+  const settings = { ...invalidationRelayDefaults, ...options };
+  const { database, caches, epoch, pollMs, olderThanMs, purgers = [] } = settings;
+  const { purgeAgainMs: againMs, purgeLeaseMs: leaseMs } = settings;
   const identity = {};
   const scope = options.scope ?? identity;
   const byName = new Map(caches.map((cache) => [cache.name, cache]));
-  // Of rows that everybody was told of; deleted together.
+  const purgerNames = purgers.map(({ name }) => name);
+  throwIfProblems('the relay of invalidations', purgeProblems(purgerNames, againMs, leaseMs));
+  const purging = purgers.map((purger) =>
+    createPurgeLoop({ database, purger, scope, pollMs, againMs, leaseMs }),
+  );
+  // Of rows that all inner tiers were told of; taken away together.
   let told: string[] = [];
 
   async function tell(
@@ -55,11 +84,14 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
     if (ids.length === 0) return;
     told = [];
     try {
-      await deletePublished(database, ids);
+      // Not before: a cache outside would fill from an inner tier that is older.
+      if (purging.length > 0) await makePurges(database, ids, purgerNames, againMs > 0 ? 2 : 1);
+      else await deletePublished(database, ids);
     } catch (error) {
       told.push(...ids);
       throw error;
     }
+    for (const loop of purging) loop.wake();
   }
 
   async function round(): Promise<boolean> {
@@ -74,7 +106,30 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
   }
 
   const loop = createLoop({ name: 'relay of invalidations', scope, pollMs, round, onStop: forget });
-  return extendLifecycle(loop, {
+  const lifecycle = createLifecycle({
+    name: 'relay of invalidations',
+    async start() {
+      for (const each of [...purging, loop]) await each.start();
+    },
+    // First what makes purges, so that the last ones are rows.
+    async drain() {
+      await loop.drain();
+      await endPurging();
+    },
+    async stop() {
+      try {
+        await loop.stop();
+      } finally {
+        await endPurging();
+      }
+    },
+  });
+  async function endPurging(): Promise<void> {
+    for (const each of purging) each.giveUp();
+    await Promise.all(purging.map((each) => each.stop()));
+  }
+
+  return extendLifecycle(lifecycle, {
     async published(recorded: RecordedInvalidation, at?: Position) {
       await tell(recorded, at);
       if (told.length >= most) loop.wake();
@@ -82,4 +137,29 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
       if (told.length > 10 * most) told = told.slice(-most);
     },
   });
+}
+
+function purgeProblems(
+  names: readonly string[],
+  purgeAgainMs: number,
+  purgeLeaseMs: number,
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  // Each finds its rows by its name.
+  for (const name of new Set(names.filter((each, index) => names.indexOf(each) !== index)))
+    problems.push({
+      path: 'purgers',
+      message: `has two of the name ${JSON.stringify(name)}; give each a name of its own`,
+    });
+  if (!(purgeAgainMs >= 0 && purgeAgainMs <= 86_400_000))
+    problems.push({
+      path: 'purgeAgainMs',
+      message: `is ${purgeAgainMs}; give milliseconds from 0 to 86400000, a day`,
+    });
+  if (!(purgeLeaseMs > 0 && purgeLeaseMs <= 86_400_000))
+    problems.push({
+      path: 'purgeLeaseMs',
+      message: `is ${purgeLeaseMs}; give milliseconds above 0, at most 86400000, a day`,
+    });
+  return problems;
 }

@@ -52,6 +52,31 @@ function inEachProcess(pool: pg.Pool, url: string) {
 }
 // #endregion
 
+// #region purge
+import { requestPurger } from 'plimsoll/http-cache';
+
+/** In each process: whoever finds a row purges what stands before us, once the inner tiers have been told. */
+function relayWithPurges(database: ReturnType<typeof fromPool>, cache: ReturnType<typeof createCache>) {
+  const varnish = requestPurger({ name: 'varnish', urls: ['http://127.0.0.1:6081/'] });
+  return createInvalidationRelay({ database, caches: [cache], purgers: [varnish] });
+}
+// #endregion
+
+test('a relay may purge caches outside', async () => {
+  const server = await createTestDatabase(inject('cluster'));
+  const pool = new pg.Pool({ connectionString: server.url, max: 2 });
+  await migrate(fromPool(pool), [cacheMigrations]);
+  const relay = relayWithPurges(fromPool(pool), createCache({ name: 'shop' }));
+  try {
+    await relay.start();
+    expect(relay.state).toBe('running');
+  } finally {
+    await relay.stop();
+    await pool.end();
+    await server.drop();
+  }
+});
+
 test('processes tell each other', async () => {
   const server = await createTestDatabase(inject('cluster'));
   const pool = new pg.Pool({ connectionString: server.url, max: 5 });

@@ -2,10 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import express from 'express';
 import { runInContext } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
-import { isPlimsollError, PlimsollError, type ErrorCode } from '../kernel/errors.ts';
+import { writeCacheable } from '../http-cache/answer-cacheable.ts';
+import type { HttpCachePolicyOptions } from '../http-cache/policy.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { isPlimsollError, PlimsollError, throwIfProblems, type ErrorCode } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 import { declaredProblem, problemOf } from '../gateway/problem.ts';
-import type { Route } from '../gateway/route.ts';
+import { RouteCache } from '../gateway/route-cache.ts';
+import { routeProblems, type Route } from '../gateway/route.ts';
 import type { SeenOptions } from '../gateway/seen-exchange.ts';
 import { answer, answerProblem } from './answer.ts';
 import { arrive, expressDefaults, type Arrival } from './arrival.ts';
@@ -36,6 +40,14 @@ export interface MountOptions {
   readonly routes: readonly Route[];
   /** Largest request body, where no parser of yours has read it before. Default 1 MiB. */
   readonly maxBodyBytes?: number;
+  /** Of routes with `cache`: names of the cookies that say who asks. Others then make no difference. Default: each may. */
+  readonly cookies?: readonly string[];
+}
+
+/** A route, and how its answers are kept. */
+interface MountedRoute {
+  readonly route: Route;
+  readonly cache: RouteCache | undefined;
 }
 
 /** Anything that calls operations: an app, started with `listen: false`. */
@@ -54,9 +66,14 @@ export function mountRoutes(app: Callable, router: MountTarget, options: MountOp
     // Any JSON: what it must be is for the operation's schema to say.
     strict: false,
   }) as unknown as Handler;
-  for (const route of options.routes) {
+  for (const [index, route] of options.routes.entries()) {
+    if (route.cache !== undefined) throwIfProblems('the routes', routeProblems(route, `routes[${index}]`));
+    const cache =
+      route.cache === undefined
+        ? undefined
+        : new RouteCache(route, route.cache as HttpCachePolicyOptions, app, options.cookies);
     const handle: Handler = (request, response, next) =>
-      void serve(app, route, request, response, next, options);
+      void serve(app, { route, cache }, request, response, next, options);
     if (route.operation.kind === 'query') (router.get as AddRoute)(route.path, handle);
     else (router.post as AddRoute)(route.path, readBody(readJson, route, options), handle);
   }
@@ -86,21 +103,36 @@ function readBody(readJson: Handler, route: Route, options: MountOptions): Handl
 
 async function serve(
   app: Callable,
-  route: Route,
+  { route, cache }: MountedRoute,
   request: Request,
   response: ServerResponse,
   next: Next,
   options: MountOptions,
 ): Promise<void> {
+  const startedMs = systemClock.monotonicMs();
   const { operation } = route;
   const arrival = arrive(request, response, options, expressPattern);
   arrival.operation = operation.id;
   const { context } = arrival;
   try {
+    const input = inputOf(operation, request);
     const result = await runInContext(context, () =>
-      beforeDeadline(context, callOnceLoaded(app, arrival, operation, request)),
+      beforeDeadline(context, callOnceLoaded(app, arrival, operation, input)),
     );
     await arrival.settle();
+    if (cache !== undefined) {
+      const tookMs = systemClock.monotonicMs() - startedMs;
+      const asking = {
+        headers: request.headers,
+        vary: response.getHeader('vary'),
+        setsCookie: response.hasHeader('set-cookie'),
+      };
+      const kept = await runInContext(context, () => cache.answer(asking, { input, output: result, tookMs }));
+      // The client has gone, or a handler of the user has answered.
+      if (response.destroyed || response.headersSent) return;
+      writeCacheable(request, response, kept, { type: 'application/json', body: kept.body });
+      return;
+    }
     const emptyStatus = operation.kind === 'command' && operation.output === undefined ? 204 : 200;
     const status = route.status ?? emptyStatus;
     if (operation.kind === 'query' || Object.keys(operation.errors as object).length === 0) {
@@ -115,6 +147,8 @@ async function serve(
     }
   } catch (error) {
     await arrival.settle();
+    // Caches have times of their own for what says none.
+    if (cache !== undefined && !response.headersSent) response.setHeader('cache-control', 'no-store');
     // A bug, or an error of another library: the user's error handler sees it as from any other route.
     if (isPlimsollError(error)) answerError(response, arrival, error);
     else {
@@ -128,10 +162,10 @@ async function callOnceLoaded(
   app: Callable,
   arrival: Arrival,
   operation: AnyOperation,
-  request: Request,
+  input: unknown,
 ): Promise<unknown> {
   await arrival.load();
-  return app.call(operation, inputOf(operation, request));
+  return app.call(operation, input);
 }
 
 /** Path parameters join the query string or the body, and win over them. */

@@ -50,11 +50,28 @@ describe('a route of the site', () => {
       seenNow().noteWritten('db', '1.a', 7n);
       response.set('cache-control', 'public, max-age=60').cookie('own', '1').json('fine');
     });
+    site.get('/kept', (_request, response) => {
+      if (_request.query['write'] !== undefined) seenNow().noteWritten('db', '1.a', 7n);
+      response.set({ 'cdn-cache-control': 'max-age=60', 'surrogate-control': 'max-age=60' });
+      response.set({ 'surrogate-key': 't', 'cache-tag': 't' }).json('fine');
+    });
     site.get('/head', (_request, response) => {
       seenNow().noteWritten('db', '1.a', 7n);
       response.writeHead(201, { 'cache-control': 'no-store', 'x-own': '1' }).end('fine');
     });
   };
+
+  test('that is kept by shared caches is not where it has a token: nothing is said to them', async () => {
+    const url = await serve({}, own);
+    const fields = ['cdn-cache-control', 'surrogate-control', 'surrogate-key', 'cache-tag'];
+    const told = async (path: string, headers: Record<string, string> = {}): Promise<number> => {
+      const answer = await fetch(url + path, { headers });
+      return fields.filter((name) => answer.headers.has(name)).length;
+    };
+    expect(await told('/kept')).toBe(4);
+    expect(await told('/kept?write')).toBe(0);
+    expect(await told('/kept', { 'plimsoll-seen': made(5n) })).toBe(0);
+  });
 
   test('takes a token, and answers one where something was added', async () => {
     const url = await serve({}, own);

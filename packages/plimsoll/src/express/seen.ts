@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SeenExchange, seenProblems, type SeenOptions, type Settle } from '../gateway/seen-exchange.ts';
+import { sharedCacheFields } from '../http-cache/fields.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import type { RequestSeen } from '../gateway/seen-hook.ts';
 
@@ -55,6 +56,8 @@ export function answerWithSeen(
         if (value !== undefined) response.setHeader(name, value);
     }
     const answer = exchange.answer(seen, taken, isHttps(request), response.getHeader('cache-control'), visit);
+    // They would win over what the token makes of `Cache-Control`.
+    if (answer !== undefined) for (const field of sharedCacheFields) response.removeHeader(field);
     for (const [name, value] of Object.entries(answer?.headers ?? {})) response.setHeader(name, value);
     if (answer?.cookie !== undefined) response.appendHeader('set-cookie', answer.cookie);
     return writeHead(...given);

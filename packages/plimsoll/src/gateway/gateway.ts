@@ -27,6 +27,7 @@ import { gatewayDefaults, gatewayProblems, type GatewayOptions } from './options
 import { addOwnRoutes, watching } from './own-routes.ts';
 import { declaredProblem, problemOf, retryAfterSeconds, type ProblemDetails } from './problem.ts';
 import { routeClassOf } from './route-class.ts';
+import { createRouteCaches } from './route-cache.ts';
 import { createRouteLimits } from './route-limits.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 import { SeenExchange } from './seen-exchange.ts';
@@ -55,6 +56,11 @@ interface Arrival {
   seen: RequestSeen | undefined;
 }
 
+interface RouteConfig {
+  readonly operation?: string;
+  readonly isCached?: boolean;
+}
+
 const arrived = Symbol('plimsoll.arrival');
 interface Arrived {
   [arrived]?: Arrival;
@@ -69,6 +75,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const authenticates = options.authenticate !== undefined || options.sessions !== undefined;
   const everyAnswer = securityHeaders(options.cors);
   const rateLimits = createRouteLimits(options, scope);
+  const caches = createRouteCaches(options);
   const exchange =
     options.seen === false ? undefined : new SeenExchange(scope, options.seen ?? {}, options.settle);
   // Whether anything has to be known of who asks before a route runs.
@@ -117,12 +124,11 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   function report(request: FastifyRequest, reply: FastifyReply, arrival: Arrival): void {
     if (!httpRequests.hasSubscribers) return;
-    const operation = request.routeOptions.config as { operation?: string };
     httpRequests.publish({
       scope,
       method: request.method,
       route: request.routeOptions.url ?? '(unmatched)',
-      operation: operation.operation,
+      operation: (request.routeOptions.config as RouteConfig).operation,
       // 499: the client went away before an answer was written.
       status: reply.raw.writableFinished ? reply.statusCode : 499,
       durationMs: systemClock.monotonicMs() - arrival.startedMs,
@@ -141,6 +147,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const arrival = known(request);
     if (arrival !== undefined) arrival.error = error;
+    // Caches have times of their own for what says none.
+    if ((request.routeOptions.config as RouteConfig).isCached) void reply.header('cache-control', 'no-store');
     return answer(reply, problemOf(error, arrival?.correlationId ?? ''), error);
   }
 
@@ -208,6 +216,11 @@ export function createGateway(options: GatewayOptions): Gateway {
         arrival.seen.visit = exchange?.shared?.visit(id, arrival.seen.before);
     }
     if (route.session === 'end') await auth.end(request, reply);
+    const cache = caches.get(route);
+    if (cache !== undefined) {
+      const tookMs = systemClock.monotonicMs() - (known(request)?.startedMs ?? 0);
+      return await cache(request, reply, { input, output, tookMs });
+    }
     return succeed(reply, successStatus(route), output);
   }
 
@@ -231,7 +244,13 @@ export function createGateway(options: GatewayOptions): Gateway {
       seen: taken?.seen,
     });
     const before = exchange?.shared === undefined ? noFacts : factsOf(context.seen);
-    arrival.seen = { seen: context.seen, taken, before, visit: undefined };
+    // Who brings no token to a cached route gets none either: its answer may be anybody's.
+    if (
+      taken !== undefined ||
+      exchange?.shared !== undefined ||
+      !(request.routeOptions.config as RouteConfig).isCached
+    )
+      arrival.seen = { seen: context.seen, taken, before, visit: undefined };
     return context;
   }
 
@@ -304,7 +323,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       app.route({
         method: methodOf(route),
         url: route.path,
-        config: { operation: route.operation.id },
+        config: { operation: route.operation.id, isCached: route.cache !== undefined } satisfies RouteConfig,
         handler: handle(route),
       });
     }

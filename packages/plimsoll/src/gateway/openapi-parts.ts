@@ -12,6 +12,13 @@ export interface OpenApiOperation {
 const text = { type: 'string' } as const;
 const anyProblem = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } };
 
+/** Of an answer that may be kept. Fields for shared caches are not there: those take them off. */
+export const cachedHeaders: JsonSchema = {
+  ETag: { description: 'For `If-None-Match`.', schema: text },
+  'Cache-Control': { description: 'How long a browser may keep it.', schema: text },
+  Vary: { description: 'Fields of the request that it depends on.', schema: text },
+};
+
 /** What every document has, whatever its routes. */
 export const fixedComponents: Readonly<
   Record<'schemas' | 'parameters' | 'responses', Record<string, JsonSchema>>
@@ -62,6 +69,13 @@ export const fixedComponents: Readonly<
       description: 'Names this piece of work: send the same one when sending the same work again.',
       schema: { ...text, minLength: 1, maxLength: 255 },
     },
+    IfNoneMatch: {
+      name: 'If-None-Match',
+      in: 'header',
+      required: false,
+      description: 'The `ETag` of what you have.',
+      schema: text,
+    },
   },
   responses: {
     Accepted: {
@@ -71,6 +85,7 @@ export const fixedComponents: Readonly<
       },
       content: { 'application/json': { schema: { $ref: '#/components/schemas/AcceptedJob' } } },
     },
+    NotModified: { description: 'What you have is what there is.', headers: cachedHeaders },
   },
 };
 

@@ -55,6 +55,7 @@ const routes = [
   route('/orders/:id/ship', orders.ship, { enqueue: true }),
   route('/find', orders.search),
   route('/foreign', orders.foreign),
+  route('/kept', orders.tree, { cache: { ttlMs: 60_000, tags: ['orders'] } }),
   route('/again/:sku(^[a-z]{2,3}$)', orders.place),
 ];
 const running: Gateway[] = [];
@@ -112,6 +113,7 @@ describe('the document', () => {
       'post /orders/{id}/ship orders.ship',
       'get /find orders.search',
       'post /foreign orders.foreign',
+      'get /kept orders.tree.2',
       'post /again/{sku} orders.place.2',
       'get /-/jobs/{jobId} plimsoll.job',
     ]);
@@ -169,6 +171,17 @@ describe('the document', () => {
     const shipping = paths['/orders/{id}/ship']?.['post']?.responses ?? {};
     expect(Object.keys(shipping)).toContain('202');
     expect(JSON.stringify(shipping)).not.toContain('Gone');
+  });
+
+  test('tells what is conditional, of routes whose answers may be kept and of no others', () => {
+    const kept = document.paths['/kept']?.['get'];
+    expect(kept?.parameters).toContainEqual({ $ref: '#/components/parameters/IfNoneMatch' });
+    expect(kept?.responses['304']).toEqual({ $ref: '#/components/responses/NotModified' });
+    for (const name of ['ETag', 'Cache-Control', 'Vary'])
+      expect(kept?.responses['200']).toHaveProperty(['headers', name]);
+    const plain = document.paths['/orders/{id}']?.['get'];
+    expect(plain?.responses['304']).toBeUndefined();
+    expect(plain?.responses['200']).not.toHaveProperty('headers');
   });
 
   test('keeps recursive schemas whole, wherever they stand', () => {

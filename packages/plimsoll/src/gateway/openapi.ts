@@ -1,7 +1,7 @@
 import { errorTable, type ErrorCode } from '../kernel/errors.ts';
 import type { AnyOperation, ErrorSchemas, Schema } from '../modules/contract.ts';
 import { jsonSchemaOf, propertiesOf, rebase, type JsonSchema } from './json-schema.ts';
-import { fixedComponents, jobPath, type OpenApiOperation } from './openapi-parts.ts';
+import { cachedHeaders, fixedComponents, jobPath, type OpenApiOperation } from './openapi-parts.ts';
 import { parametersOf, shapeOf, templateOf } from './path-pattern.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 
@@ -75,6 +75,7 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
       // A union of inputs has no list of parameters; as an exploded form its members are the query string.
       if (known === undefined && names.length === 0)
         parameters.push({ name: 'input', in: 'query', style: 'form', explode: true, schema: whole });
+      if (route.cache !== undefined) parameters.push({ $ref: '#/components/parameters/IfNoneMatch' });
       return { parameters };
     }
     parameters.push({ $ref: '#/components/parameters/IdempotencyKey' });
@@ -100,7 +101,13 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
       output === undefined
         ? {}
         : { content: json(component(`${operation.id}.output`, () => jsonSchemaOf(output, 'output'))) };
-    return { [success]: { description: 'Done.', ...content }, ...refusals(declaredOf(route), route) };
+    const refused = refusals(declaredOf(route), route);
+    if (route.cache === undefined) return { [success]: { description: 'Done.', ...content }, ...refused };
+    return {
+      [success]: { description: 'Done.', headers: cachedHeaders, ...content },
+      '304': { $ref: '#/components/responses/NotModified' },
+      ...refused,
+    };
   }
 
   /** Declared errors of a route, as schemas of their problems, by status. */

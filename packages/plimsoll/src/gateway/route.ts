@@ -1,8 +1,17 @@
+import { httpCacheProblems, type HttpCachePolicyOptions } from '../http-cache/policy.ts';
 import type { Problem } from '../kernel/errors.ts';
-import type { AnyOperation } from '../modules/contract.ts';
+import type { AnyOperation, Output, Schema } from '../modules/contract.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 
-export interface RouteOptions {
+/** What the tags of a cached route are made from: the input as the schema gives it, and the answer. */
+type RouteCache<Op extends AnyOperation> = Op extends {
+  readonly input: infer I extends Schema;
+  readonly output: infer O;
+}
+  ? HttpCachePolicyOptions<Output<I>, O extends Schema ? Output<O> : undefined>
+  : HttpCachePolicyOptions;
+
+export interface RouteOptions<Op extends AnyOperation = AnyOperation> {
   /** Status of success. Default 200, or 204 for a command without output. */
   readonly status?: number;
   /** Status of each declared error. Default 422. */
@@ -16,10 +25,15 @@ export interface RouteOptions {
   readonly session?: 'begin' | 'end';
   /** Default that of the gateway, if it has one. */
   readonly rateLimit?: RouteRateLimit;
+  /**
+   * How shared caches and browsers keep the answers of a query to whoever says nothing of himself; see
+   * `plimsoll/http-cache`. `ETag` and 304 then work for everybody. Default: nothing is said to caches.
+   */
+  readonly cache?: RouteCache<Op>;
 }
 
 /** An operation under a path. A query is GET, a command is POST: the method follows from what it is. */
-export interface Route<Op extends AnyOperation = AnyOperation> extends RouteOptions {
+export interface Route<Op extends AnyOperation = AnyOperation> extends RouteOptions<Op> {
   /** Fastify's pattern: `/products/:sku`. */
   readonly path: string;
   readonly operation: Op;
@@ -32,7 +46,7 @@ export interface Route<Op extends AnyOperation = AnyOperation> extends RouteOpti
 export function route<Op extends AnyOperation>(
   path: string,
   operation: Op,
-  options: RouteOptions = {},
+  options: RouteOptions<Op> = {},
 ): Route<Op> {
   return { path, operation, ...options };
 }
@@ -50,7 +64,7 @@ export function successStatus(route: Route): number {
 
 /** What one route asks for that cannot be, whatever the plan is. */
 export function routeProblems(route: Route, path: string): readonly Problem[] {
-  const { operation, enqueue = false, session } = route;
+  const { operation, enqueue = false, session, cache } = route;
   const problems: Problem[] = [];
   if (enqueue && operation.kind === 'query')
     problems.push({ path, message: `${operation.id} is a query; only a command can be enqueued` });
@@ -69,5 +83,16 @@ export function routeProblems(route: Route, path: string): readonly Problem[] {
       path,
       message: `${operation.id} cannot ${session} a session; only a command that is run at once can`,
     });
+  if (cache !== undefined) problems.push(...cacheProblems(route, cache, `${path}.cache`));
+  return problems;
+}
+
+function cacheProblems(route: Route, cache: HttpCachePolicyOptions<never>, path: string): readonly Problem[] {
+  const { id, kind } = route.operation;
+  const problems = [...httpCacheProblems(cache, path)];
+  if (kind === 'command')
+    problems.push({ path, message: `${id} is a command; only what a query answers can be kept` });
+  else if (successStatus(route) !== 200)
+    problems.push({ path, message: `its status is ${successStatus(route)}; only a 200 can be kept` });
   return problems;
 }

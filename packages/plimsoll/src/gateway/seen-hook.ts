@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { sharedCacheFields } from '../http-cache/fields.ts';
 import type { Seen } from '../kernel/seen.ts';
 import type { SeenExchange, TakenSeen } from './seen-exchange.ts';
 import type { Facts, SharedVisit } from './shared-seen.ts';
@@ -29,7 +30,10 @@ export function answerWithSeen(
     const write = (): void => {
       const isHttps = request.protocol === 'https';
       const answer = exchange.answer(seen, taken, isHttps, reply.getHeader('cache-control'), visit);
-      if (answer !== undefined) void reply.headers(answer.headers);
+      if (answer !== undefined) {
+        for (const field of sharedCacheFields) reply.removeHeader(field);
+        void reply.headers(answer.headers);
+      }
       if (answer?.cookie !== undefined) void reply.header('set-cookie', answer.cookie);
       done(null, payload);
     };
