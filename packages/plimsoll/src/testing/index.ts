@@ -22,6 +22,9 @@ export type {
   Violation,
   WriteOperation,
 } from './causality/history.ts';
+export type { CausalSystem, Client, RowRead, RowWritten } from './causality/system.ts';
+export { runWorkload, type WorkloadReport } from './causality/workload.ts';
+export { workloadDefaults, type SessionCounts, type WorkloadOptions } from './causality/workload-options.ts';
 export { fake, type FakeHandlers } from './fake.ts';
 export {
   faultDefaults,
