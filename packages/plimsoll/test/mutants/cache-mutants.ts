@@ -48,7 +48,7 @@ export const cacheMutants: readonly Mutant[] = [
       },
       {
         file: flights,
-        find: 'flight.atLeast = laterMark(flight.atLeast, found.answer.floor);',
+        find: 'flight.atLeast = laterMark(flight.atLeast, found?.answer.floor ?? this.#kept.floor);',
         replace: ';',
       },
     ],
@@ -87,7 +87,7 @@ export const cacheMutants: readonly Mutant[] = [
       },
       {
         file: engine,
-        find: 'onTrust: (trusted) => this.#kept.trust(trusted),',
+        find: 'onTrust: (trusted, floor) => this.#kept.trust(trusted, floor),',
         replace: 'onTrust: () => undefined,',
       },
     ],
@@ -167,6 +167,18 @@ export const cacheMutants: readonly Mutant[] = [
       },
     ],
     schedules: ['own write, whose message was lost on the way to another process'],
+  },
+  {
+    name: 'began to listen without a floor',
+    does: 'Hears all that is sent from now on, and loads as if nothing had been sent before.',
+    edits: [
+      {
+        file: 'cache/kept.ts',
+        find: 'this.#floor = laterMark(this.#floor, floor);',
+        replace: ';',
+      },
+    ],
+    schedules: ['own write, then a process that was started after it and reads a late replica'],
   },
   {
     name: 'shared tier read while it is behind',

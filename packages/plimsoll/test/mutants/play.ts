@@ -258,8 +258,8 @@ export class HeldBus implements InvalidationBus {
         if (this.#holds) this.#held.push(pass);
         else pass();
       },
-      onTrust: (trusted) => {
-        options.onTrust(trusted);
+      onTrust: (trusted, floor) => {
+        options.onTrust(trusted, floor);
         if (!trusted) this.#distrusts += 1;
       },
     });

@@ -1,3 +1,4 @@
+import type { InvalidationBus } from '../../../src/cache/bus.ts';
 import type { Cache } from '../../../src/cache/cache.ts';
 import type { SharedStore } from '../../../src/cache/shared-store.ts';
 import type { Database } from '../../../src/database/database.ts';
@@ -148,6 +149,27 @@ const lostMessage: Schedule = {
   },
 };
 
+const startedAfter: Schedule = {
+  name: 'own write, then a process that was started after it and reads a late replica',
+  hurts:
+    'Whoever is sent to a process of the latest deploy sees what was replaced before it began, for an hour.',
+  async run(play) {
+    const { stage, library } = play;
+    await stage.pause(stage.one, stage.two);
+    const database = await play.database();
+    const open = (): InvalidationBus =>
+      library.postgresBus({ client: play.pool(), listenUrl: stage.server.url, pollMs: 20 });
+    const here = await play.cache(database, { processes: 'several', bus: open() });
+    const customer = play.session('customer');
+    const at = await play.write(customer, database);
+    await here.invalidate({ tags: [play.tag], at });
+    const there = await play.cache(database, { processes: 'several', bus: open() });
+    await play.get(play.session('visitor'), there, database);
+    play.hop(customer);
+    await play.get(customer, there, database);
+  },
+};
+
 /** A store that cannot be told of invalidations for the time being; all else goes through. */
 function deafStore(store: SharedStore): SharedStore {
   return {
@@ -278,6 +300,7 @@ export const processSchedules: readonly Schedule[] = [
   longTags,
   joined,
   lostMessage,
+  startedAfter,
   deaf,
   diedUntold,
   synchronous,
