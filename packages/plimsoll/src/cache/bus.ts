@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.ts';
+import type { Mark } from './position.ts';
 import type { SharedInvalidation } from './shared-store.ts';
 
 /** What one process tells the others of its cache. */
@@ -20,8 +21,11 @@ export interface BusOptions {
   /**
    * True: from now on every message will be given. False: one may be missing, because there was a gap, the
    * connection broke, or nothing was heard for too long. It begins as false.
+   *
+   * `floor`, with true: the latest position of all that was sent before. Whoever was not there to hear it may load
+   * from a replica that has not heard of it either.
    */
-  readonly onTrust: (trusted: boolean) => void;
+  readonly onTrust: (trusted: boolean, floor?: Mark) => void;
 }
 
 export interface BusConnection {

@@ -68,7 +68,7 @@ export class CacheEngine implements Cache {
       clock,
       scope: this.#scope,
       onMessage: (message) => this.#heard(message),
-      onTrust: (trusted) => this.#kept.trust(trusted),
+      onTrust: (trusted, floor) => this.#kept.trust(trusted, floor),
     });
     this.lifecycle = createLifecycle({
       name: `cache ${name}`,

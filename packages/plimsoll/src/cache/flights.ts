@@ -160,7 +160,7 @@ export class Flights {
     this.#counts.loads += 1;
     let value: unknown;
     try {
-      if (found !== undefined) flight.atLeast = laterMark(flight.atLeast, found.answer.floor);
+      flight.atLeast = laterMark(flight.atLeast, found?.answer.floor ?? this.#kept.floor);
       value = await runLoad(flight, load, this.#settings.database);
     } catch (error) {
       this.#counts.loadFailures += 1;

@@ -1,6 +1,6 @@
 import type { Seen } from '../kernel/seen.ts';
 import type { Entry } from './entry.ts';
-import type { Mark } from './position.ts';
+import { laterMark, noMark, type Mark } from './position.ts';
 import { Sieve } from './sieve.ts';
 import type { SharedInvalidation } from './shared-store.ts';
 import { TagTable } from './tag-table.ts';
@@ -23,6 +23,8 @@ export class Kept {
   readonly entries: Sieve;
   readonly #memos = new WeakMap<Seen, Memo>();
   #trusted: boolean;
+  // Changes with trust: what was sent before it, nobody here has heard.
+  #floor: Mark = noMark;
 
   constructor(limits: { readonly maxEntries: number; readonly maxBytes: number }, trusted: boolean) {
     this.entries = new Sieve({ ...limits, onLeave: ({ slots }) => this.table.releaseTags(slots) });
@@ -31,6 +33,14 @@ export class Kept {
 
   get trusted(): boolean {
     return this.#trusted;
+  }
+
+  /**
+   * What a load must be at or past, by what was invalidated before anybody here listened. A shared tier knows it of each
+   * tag; only who loads without its answer needs it.
+   */
+  get floor(): Mark {
+    return this.#floor;
   }
 
   /** Never one of an earlier flight in place of one of a later flight that is still good. */
@@ -79,9 +89,10 @@ export class Kept {
   }
 
   /** Also when it was trusted: fills that began before do not count. */
-  trust(trusted: boolean): void {
+  trust(trusted: boolean, floor: Mark = noMark): void {
     this.#trusted = trusted;
-    this.#dropAll('');
+    this.#floor = laterMark(this.#floor, floor);
+    this.#dropAll(noMark);
   }
 
   #dropAll(floor: Mark): void {

@@ -89,6 +89,23 @@ test('a stream that is lost and begins anew, as after a crash of the server, is 
   }
 });
 
+test('who begins to listen after an invalidation loads at or past it, also when its message is kept no longer', async () => {
+  const bus = postgresBus({ client: pool, pollMs: 20 });
+  const [one, other] = [createCache({ name: 'late', bus }), createCache({ name: 'late', bus })];
+  await one.start();
+  try {
+    const at = { epoch: '1.history', lsn: 700n };
+    await one.invalidate({ tags: ['t'], at });
+    await one.invalidate({ tags: ['t'], at: { ...at, lsn: 90n } });
+    await one.invalidate({ tags: ['t'] });
+    await pool.query(`delete from plimsoll.cache_bus where name = 'late'`);
+    await other.start();
+    expect(await other.get('k', policy, ({ atLeast }) => atLeast)).toEqual(at);
+  } finally {
+    await Promise.all([one.stop(), other.stop()]);
+  }
+});
+
 test('a server that gives no answer is not trusted, and nothing is kept until it does', async () => {
   let hangs = false;
   const bus = postgresBus({

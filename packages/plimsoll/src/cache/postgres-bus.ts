@@ -2,7 +2,9 @@ import pg from 'pg';
 import { background } from '../kernel/channels.ts';
 import type { PostgresClient } from '../rate-limit/postgres-store.ts';
 import type { BusMessage, InvalidationBus } from './bus.ts';
+import { noMark } from './position.ts';
 import {
+  latestFloor,
   SequencedBus,
   type MessageStream,
   type SequencedBusOptions,
@@ -29,13 +31,14 @@ const mostBatches = 500;
 // wait for each other.
 const appendSql = `
   with head as (
-    insert into plimsoll.cache_bus_head as h (name, place) values ($1, 1)
-    on conflict (name) do update set place = h.place + 1 returning place
+    insert into plimsoll.cache_bus_head as h (name, place, floor) values ($1, 1, $3)
+    on conflict (name) do update set place = h.place + 1, floor = greatest(h.floor, excluded.floor) returning place
   ), sent as (insert into plimsoll.cache_bus (name, place, messages) select $1, place, $2 from head)
   select place::text, pg_notify('${channel}', $1) from head`;
 const readSql = `
-  with head as (select life::text, place from plimsoll.cache_bus_head where name = $1)
+  with head as (select life::text, place, floor from plimsoll.cache_bus_head where name = $1)
   select (select life from head) as life, coalesce((select place from head), 0)::text as head,
+    (select floor from head) as floor,
     coalesce((select json_agg(json_build_object('place', b.place, 'messages', b.messages) order by b.place) from (
       select place, messages from plimsoll.cache_bus where name = $1 and place > $2 order by place limit ${mostBatches}
     ) b), '[]') as batches`;
@@ -45,6 +48,7 @@ const sweepSql = `delete from plimsoll.cache_bus where name = $1 and sent_at < c
 interface ReadRow {
   readonly life: string | null;
   readonly head: string;
+  readonly floor: string | null;
   readonly batches: readonly { readonly place: number; readonly messages: string }[];
 }
 
@@ -72,7 +76,7 @@ class PostgresStream implements MessageStream {
   }
 
   async append(messages: readonly BusMessage[]): Promise<void> {
-    await this.#client.query(appendSql, [this.#name, JSON.stringify(messages)]);
+    await this.#client.query(appendSql, [this.#name, JSON.stringify(messages), latestFloor(messages)]);
     this.#appended += 1;
     if (this.#appended % sweepEvery === 0) await this.#client.query(sweepSql, [this.#name]);
   }
@@ -89,7 +93,7 @@ class PostgresStream implements MessageStream {
       place: batch.place,
       messages: JSON.parse(batch.messages) as BusMessage[],
     }));
-    return { life: row.life, head: Number(row.head), batches };
+    return { life: row.life, head: Number(row.head), floor: row.floor ?? noMark, batches };
   }
 
   /** Only wakes; what it misses the next poll finds. It is made again when it breaks. */

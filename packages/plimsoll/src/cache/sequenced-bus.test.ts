@@ -18,6 +18,7 @@ class Stream implements MessageStream {
   life = 'one';
   batches: { place: number; messages: readonly BusMessage[] }[] = [];
   head = 0;
+  floor = '';
   fails = false;
   reads = 0;
   #wake: () => void = () => undefined;
@@ -33,7 +34,7 @@ class Stream implements MessageStream {
     this.reads += 1;
     const batches =
       place === undefined ? [] : this.batches.filter((batch) => batch.place > place).slice(0, 3);
-    return { life: this.life, head: this.head, batches };
+    return { life: this.life, head: this.head, floor: this.floor, batches };
   }
   async listen(wake: () => void): Promise<() => Promise<void>> {
     this.#wake = wake;

@@ -1,6 +1,7 @@
 import { createLoop, type Loop } from '../durable/loop.ts';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import type { BusConnection, BusMessage, BusOptions } from './bus.ts';
+import { laterMark, noMark, type Mark } from './position.ts';
 
 /** Messages of one place in a stream, and what is known of the stream. */
 export interface StreamPart {
@@ -8,6 +9,8 @@ export interface StreamPart {
   readonly life: string;
   /** The last place that is taken. */
   readonly head: number;
+  /** The latest of all messages up to the head, {@link latestFloor}; those that are no longer kept included. */
+  readonly floor: Mark;
   /** After the place asked for, in order. Dense, unless some are no longer kept. */
   readonly batches: readonly { readonly place: number; readonly messages: readonly BusMessage[] }[];
 }
@@ -35,6 +38,11 @@ export const sequencedBusDefaults: Required<SequencedBusOptions> = {
   silentMs: 2_000,
   gatherMs: 2,
 };
+
+/** What a stream keeps the latest of. */
+export function latestFloor(messages: readonly BusMessage[]): Mark {
+  return messages.reduce((latest, { floor }) => laterMark(latest, floor), noMark);
+}
 
 /** Messages that wait to be sent, at most; with more, everything is invalidated instead. */
 const mostWaiting = 5_000;
@@ -118,8 +126,7 @@ export class SequencedBus implements BusConnection {
   /** Those that wait become one, of everything. */
   #gatherAll({ from, sharedPending, floor }: BusMessage): void {
     const waiting = this.#waiting;
-    let latest = floor;
-    for (const each of waiting) if (each.message.floor > latest) latest = each.message.floor;
+    const latest = laterMark(floor, latestFloor(waiting.map((each) => each.message)));
     const message = { from, sharedPending, keys: [], tags: [], everything: true, floor: latest };
     this.#waiting = [{ message, sent: () => waiting.forEach((each) => each.sent()) }];
   }
@@ -139,13 +146,13 @@ export class SequencedBus implements BusConnection {
   async #read(): Promise<boolean> {
     const before = this.#heard;
     const askedAtMs = this.#bus.clock.monotonicMs();
-    const { life, head, batches } = await this.#inTime(this.#stream.readAfter(before?.place));
+    const { life, head, floor, batches } = await this.#inTime(this.#stream.readAfter(before?.place));
     // It broke off while this was under way.
     if (before !== this.#heard) return true;
     if (before === undefined) {
       this.#heard = { life, place: head };
       this.#heardAtMs = askedAtMs;
-      this.#bus.onTrust(true);
+      this.#bus.onTrust(true, floor);
       this.#trusted();
       return false;
     }

@@ -24,6 +24,7 @@
  */
 export { createDatabase, type Database, type DatabaseOptions, type ReadOnlyOptions } from './database.ts';
 export { Seen, type Lsn, type Mark } from '../kernel/seen.ts';
+export { seenTokens, type SeenSecret, type SeenTokens } from '../kernel/seen-token.ts';
 export { type Consistency } from './routing/consistency.ts';
 export { routingMigrations } from './routing/migrations.ts';
 export { routingDefaults, type Pooler, type RoutingOptions } from './routing/options.ts';

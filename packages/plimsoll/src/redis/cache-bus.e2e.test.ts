@@ -102,4 +102,20 @@ describe('between two caches', () => {
       await expect.poll(() => one.invalidate({ keys: ['k'] }), { timeout: 15_000 }).toBe(true);
       await expect.poll(() => other.peek('k'), { timeout: 15_000 }).toBeUndefined();
     }));
+
+  test('who begins to listen after an invalidation loads at or past it', async () => {
+    const bus = redisBus({ client, pollMs: 20 });
+    const [one, other] = [createCache({ name: 'late', bus }), createCache({ name: 'late', bus })];
+    await one.start();
+    try {
+      const at = { epoch: '1.history', lsn: 700n };
+      await one.invalidate({ tags: ['t'], at });
+      await one.invalidate({ tags: ['t'], at: { ...at, lsn: 90n } });
+      await one.invalidate({ tags: ['t'] });
+      await other.start();
+      expect(await other.get('k', policy, ({ atLeast }) => atLeast)).toEqual(at);
+    } finally {
+      await Promise.all([one.stop(), other.stop()]);
+    }
+  });
 });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { background } from '../kernel/channels.ts';
 import type { BusMessage, InvalidationBus } from '../cache/bus.ts';
 import {
+  latestFloor,
   SequencedBus,
   type MessageStream,
   type SequencedBusOptions,
@@ -44,23 +45,24 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'life', ARGV[1], 'place', 0)
 end
 `;
-/** KEYS: the head, the stream. ARGV: a life, the messages, how many are kept, the channel. */
+/** KEYS: the head, the stream. ARGV: a life, the messages, how many are kept, the channel, their floor. */
 const appendScript = scriptOf(`${begin}
 local place = redis.call('HINCRBY', KEYS[1], 'place', 1)
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], place .. '-0', 'm', ARGV[2])
+if ARGV[5] > (redis.call('HGET', KEYS[1], 'floor') or '') then redis.call('HSET', KEYS[1], 'floor', ARGV[5]) end
 redis.call('PUBLISH', ARGV[4], place)
 return place
 `);
 /** KEYS as above. ARGV: a life, the place or '', how many at most. */
 const readScript = scriptOf(`${begin}
-local head = redis.call('HMGET', KEYS[1], 'life', 'place')
+local head = redis.call('HMGET', KEYS[1], 'life', 'place', 'floor')
 local batches = {}
 if ARGV[2] ~= '' then
   for i, each in ipairs(redis.call('XRANGE', KEYS[2], '(' .. ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])) do
     batches[i] = {each[1], each[2][2]}
   end
 end
-return {head[1], head[2], batches}
+return {head[1], head[2], batches, head[3] or ''}
 `);
 
 /** Invalidations over a stream in Redis or Valkey. */
@@ -98,17 +100,19 @@ class RedisStream implements MessageStream {
   }
 
   async append(messages: readonly BusMessage[]): Promise<void> {
-    const given = [randomUUID(), JSON.stringify(messages), String(kept), this.#channel];
+    const [text, floor] = [JSON.stringify(messages), latestFloor(messages)];
+    const given = [randomUUID(), text, String(kept), this.#channel, floor];
     await runScript(this.#commands, appendScript, this.#keys, given);
   }
 
   async readAfter(place: number | undefined): Promise<StreamPart> {
     const given = [randomUUID(), place === undefined ? '' : String(place), String(mostBatches)];
     const answer = await runScript(this.#commands, readScript, this.#keys, given);
-    const [life, head, batches] = answer as [string, string, [string, string][]];
+    const [life, head, batches, floor] = answer as [string, string, [string, string][], string];
     return {
       life,
       head: Number(head),
+      floor,
       batches: batches.map(([id, messages]) => ({
         place: Number.parseInt(id, 10),
         messages: JSON.parse(messages) as BusMessage[],
