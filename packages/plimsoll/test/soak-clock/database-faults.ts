@@ -111,8 +111,7 @@ const promoted: Fault = async (context) => {
   servers.primary = next;
   servers.proxy.pointTo(next.port);
   await context.pause(between(random, 500, 1_000));
-  await zombie.reseed(next);
-  await old.reseed(next);
+  await Promise.all([zombie.reseed(next), old.reseed(next)]);
 };
 
 interface KeyVersion {

@@ -30,7 +30,7 @@ export interface FaultContext {
   readonly cacheProxy: Proxy;
   readonly random: () => number;
   /** Ends early with the run. */
-  pause(ms: number): Promise<void>;
+  readonly pause: (ms: number) => Promise<void>;
   /** How far positions went back, commits that a promotion lost, and the like. */
   readonly notes: Record<string, number>;
 }

@@ -142,8 +142,8 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
     for (const line of unmet) process.stderr.write(`unmet: ${line}\n`);
     process.stderr.write(`\n${printLagTable(rows)}\n\n`);
   }
-  console.log(
-    JSON.stringify({
+  process.stdout.write(
+    `${JSON.stringify({
       soak: 'clock',
       seed,
       minutes: rounded((performance.now() - startedMs) / 60_000),
@@ -168,7 +168,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
       notes,
       unmet,
       lag: rows.map((row) => ({ ...row, offload: rounded(row.offload) })),
-    }),
+    })}\n`,
   );
   return violations === 0 && unmet.length === 0;
 }
@@ -209,7 +209,7 @@ const rounded = (value: number): number => Math.round(value * 10_000) / 10_000;
 
 try {
   const options = readOptions();
-  if (options === undefined) console.log(help);
+  if (options === undefined) process.stdout.write(`${help}\n`);
   else if (!(await main(options))) process.exitCode = 1;
 } catch (error) {
   process.stderr.write(`${error instanceof TypeError ? error.message : String((error as Error).stack)}\n`);
