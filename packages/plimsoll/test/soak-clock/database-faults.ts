@@ -51,7 +51,7 @@ const restartedWithLess: Fault = async (context) => {
   const before = await insist(() =>
     servers.ask<{ at: string }>(standby, 'select pg_last_wal_replay_lsn()::text as at'),
   );
-  await insist(() => standby.lag(4_000));
+  await insist(() => standby.lag(60_000));
   try {
     await standby.kill();
     await standby.restart();
@@ -83,7 +83,7 @@ const primaryRestarted: Fault = async ({ servers, random }) => {
 
 /** One standby misses the end of the log, and becomes the primary; the other one stays with the lost history a while. */
 const promoted: Fault = async (context) => {
-  const { servers, checker, random } = context;
+  const { servers, checkers, random } = context;
   const old = servers.primary;
   const [a, b] = servers.standbys();
   const [next, zombie] = random() < 0.5 ? [a, b] : [b, a];
@@ -102,7 +102,7 @@ const promoted: Fault = async (context) => {
   );
   const survivors = Object.fromEntries(left.map(({ key, version }) => [key, version]));
   // Before anybody can write there.
-  checker.lose({ history: timeline[0]?.at ?? 0, survivors });
+  for (const checker of checkers) checker.lose({ history: timeline[0]?.at ?? 0, survivors });
   note(
     context,
     'commits lost',

@@ -23,7 +23,8 @@ export type FaultKind = (typeof databaseFaults)[number] | (typeof cacheFaults)[n
 
 export interface FaultContext {
   readonly servers: Servers;
-  readonly checker: CausalityChecker;
+  /** All are told what a promotion loses. */
+  readonly checkers: readonly CausalityChecker[];
   /** Undefined where there is none. */
   readonly redis: PrivateRedis | undefined;
   /** In front of what the caches share. */

@@ -45,6 +45,9 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
     database: database.name,
     shared: tiers.shared,
     bus: tiers.bus,
+    // More than by default, so that the shared tier is used on a busy machine as well.
+    sharedSoftMs: 200,
+    sharedHardMs: 500,
   });
   const relay = createInvalidationRelay({
     database,

@@ -56,14 +56,29 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
   for (const each of processes) stack.defer(() => each.stop());
 
   const random = seededRandom(seed);
-  const checker = new CausalityChecker();
+  const [checker, processChecker] = [new CausalityChecker(), new CausalityChecker()];
   const record: LaneRecord = { happened: {}, failed: [], now: new Set() };
   const notes: Record<string, number> = {};
   const pause = (ms: number): Promise<void> => systemClock.sleep(ms, stop.signal);
-  const context: FaultContext = { servers, checker, redis, cacheProxy, random, pause, notes };
+  const context: FaultContext = {
+    servers,
+    checkers: [checker, processChecker],
+    redis,
+    cacheProxy,
+    random,
+    pause,
+    notes,
+  };
   const reports: WorkloadReport[] = [];
   const work = async (untilMs: number, name: string): Promise<void> => {
-    const system = systemOf({ processes, policy: 'routed', secret, cacheShare: 0.5, cacheLevel });
+    const system = systemOf({
+      processes,
+      policy: 'routed',
+      secret,
+      cacheShare: 0.5,
+      cacheLevel,
+      processChecker,
+    });
     const left = AbortSignal.timeout(Math.max(1, Math.round(untilMs - performance.now())));
     const signal = AbortSignal.any([stop.signal, left]);
     say(name);
@@ -73,7 +88,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
     const faults = Object.values(record.happened).reduce((sum, count) => sum + count, 0);
     const now = record.now.size === 0 ? '' : `, now: ${[...record.now].join(', ')}`;
     say(
-      `${checker.reads} reads, ${checker.writes} writes, ${faults} faults, ${checker.violationCount} violations${now}`,
+      `${checker.reads} reads, ${checker.writes} writes, ${faults} faults, ${checker.violationCount + processChecker.violationCount} violations${now}`,
     );
   }, 5_000);
   stack.defer(() => clearInterval(telling));
@@ -106,7 +121,8 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
       record,
       isOver,
       recovered: () => Promise.resolve(),
-      pauseMs: 800,
+      // Long enough for the caches to be filled and trusted again.
+      pauseMs: 2_000,
     }),
   ]);
   await Promise.all([work(endMs, 'things break'), lanes]);
@@ -134,9 +150,10 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
   if (stop.signal.aborted) unmet.push('it was ended before its time');
 
   const operations = reports.reduce((sum, report) => sum + report.operations, 0);
-  const violations = checker.violationCount + apart.length;
+  const violations = checker.violationCount + processChecker.violationCount + apart.length;
   if (!json) {
-    for (const violation of checker.violations) process.stderr.write(`\n${describeViolation(violation)}\n`);
+    for (const violation of [...checker.violations, ...processChecker.violations])
+      process.stderr.write(`\n${describeViolation(violation)}\n`);
     for (const line of [...apart, ...record.failed.map((line) => `fault not made: ${line}`)])
       process.stderr.write(`${line}\n`);
     for (const line of unmet) process.stderr.write(`unmet: ${line}\n`);
@@ -157,6 +174,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
       faultsNotMade: record.failed.length,
       violations,
       violationsByGuarantee: checker.violationsByGuarantee,
+      invalidatedAndOlder: processChecker.violationCount,
       notConverged: apart.length,
       offload: rounded(calmOffload),
       offloadUnderFaults: rounded(offloadUnderFaults),

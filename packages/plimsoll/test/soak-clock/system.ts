@@ -1,5 +1,5 @@
 import { Seen, seenTokens } from 'plimsoll/database';
-import type { CausalSystem, Client, ReadLevel } from 'plimsoll/testing';
+import type { CausalityChecker, CausalSystem, Client, ReadLevel } from 'plimsoll/testing';
 import type { ServingProcess } from './child-process.ts';
 import type { Answer, Policy } from './protocol.ts';
 
@@ -11,10 +11,18 @@ export interface SystemOptions {
   readonly cacheShare: number;
   /** What is asked of those. */
   readonly cacheLevel: ReadLevel;
+  /**
+   * Holds each process to what it has invalidated itself, whoever asks: its cache answers nothing older from then on. To
+   * this checker a process is a session.
+   */
+  readonly processChecker?: CausalityChecker;
 }
 
+const now = (): number => Math.round(performance.now());
+
 /** Clients that any process may serve, and that carry nothing but their token. */
-export function systemOf({ processes, policy, secret, cacheShare, cacheLevel }: SystemOptions): CausalSystem {
+export function systemOf(options: SystemOptions): CausalSystem {
+  const { processes, policy, secret, cacheShare, cacheLevel, processChecker } = options;
   const tokens = seenTokens(secret);
   const seenBy = (token: string | undefined): Seen =>
     (token === undefined ? undefined : tokens.read(token)) ?? new Seen();
@@ -35,14 +43,32 @@ export function systemOf({ processes, policy, secret, cacheShare, cacheLevel }: 
     async read(key, client) {
       const process = processFor(client.choice);
       const path = policy === 'routed' && rest(client.choice) < cacheShare ? 'cache' : 'database';
+      const begun =
+        path === 'cache' ? processChecker?.begin(`process ${process.number}`, key, now()) : undefined;
       const answer = answered(await process.ask({ do: 'read', key, path }, identity(client)));
+      if (begun !== undefined)
+        processChecker?.endRead(begun, {
+          ...answer,
+          version: answer.version ?? 0,
+          level: 'ryw',
+          where: client.session,
+          at: now(),
+        });
       const { version = 0, history, note, token } = answer;
       const level = path === 'cache' ? cacheLevel : 'session';
       return { version, history, note, token, level, where: `process ${process.number}, ${path}` };
     },
     async write(key, note, client) {
       const process = processFor(client.choice);
+      const begun = processChecker?.begin(`process ${process.number}`, key, now());
       const answer = await process.ask({ do: 'write', key, note }, identity(client));
+      if (begun !== undefined && answer.version !== undefined)
+        processChecker?.endWrite(begun, {
+          ...answer,
+          version: answer.version,
+          where: client.session,
+          at: now(),
+        });
       const { version, history, token, error } = answer;
       if (error !== undefined && token === undefined) throw new Error(error);
       // A failed commit may have happened, and the token says so.
