@@ -27,7 +27,7 @@ interface Session {
   merged: Promise<void>;
   /** What it read last: stored with what it writes. */
   lastRead: Dependency | undefined;
-  /** Asked for next, half of the time: what it wrote, or what must be there by what it read. */
+  /** Asked for next, more often than not: what it wrote, or what must be there by what it read. */
   next: string | undefined;
   /** Keys that it comes back to. */
   readonly favourites: readonly string[];
@@ -129,9 +129,10 @@ export class Sessions {
   async #live(session: Session, kind: Kind, operations: number): Promise<void> {
     const { thinkMs, awayMs, handOverShare } = this.#settings;
     for (let done = 1; done <= operations && !this.#isOver; done += 1) {
-      await this.#operate(session);
+      const wrote = await this.#operate(session);
       if (session.random() < handOverShare) await this.#handOver(session);
-      if (kind === 'slow') await this.#pause(-Math.log(1 - session.random()) * thinkMs);
+      // Who has changed something looks at it at once.
+      if (kind === 'slow' && !wrote) await this.#pause(-Math.log(1 - session.random()) * thinkMs);
       if (kind === 'returning' && done % burst === 0) await this.#pause(awayMs * (0.5 + session.random()));
     }
   }
@@ -148,7 +149,7 @@ export class Sessions {
   #keyFor(session: Session): string {
     const { random, favourites, next } = session;
     session.next = undefined;
-    if (next !== undefined && random() < 0.5) return next;
+    if (next !== undefined && random() < 0.7) return next;
     const favourite = favourites[Math.floor(random() * favourites.length)];
     return favourite !== undefined && random() < 0.6 ? favourite : this.#anyKey(random);
   }
@@ -157,7 +158,8 @@ export class Sessions {
     return Math.round((this.#settings.clock.monotonicMs() - this.#startedMs) * 1_000) / 1_000;
   }
 
-  async #operate(session: Session): Promise<void> {
+  /** Answers whether it was a write. */
+  async #operate(session: Session): Promise<boolean> {
     this.#begun += 1;
     const key = this.#keyFor(session);
     const writes = session.random() >= this.#settings.readShare;
@@ -173,6 +175,7 @@ export class Sessions {
         this.#failures.set(message, (count ?? 0) + 1);
       await this.#pause(failurePauseMs);
     }
+    return writes;
   }
 
   async #read(session: Session, key: string, client: Client): Promise<void> {
