@@ -15,7 +15,7 @@ const layers: readonly (readonly string[])[] = [
   ['outbox', 'jobs', 'cache', 'idempotency', 'saga', 'views', 'pg', 'kysely', 'drizzle'],
   ['modules'],
   ['gateway', 'telemetry', 'client', 'boundaries'],
-  ['express', 'redis', 'http-client'],
+  ['express', 'redis', 'memcached', 'http-client'],
   ['app'],
   ['nest'],
   ['testing'],

@@ -10,11 +10,11 @@ interface Failure {
 export class Failures {
   readonly #byKey = new Map<string, Failure>();
 
-  /** From now on, whatever was before: half of `forMs` is fixed and half random. */
-  note(key: string, error: unknown, nowMs: number, forMs: number, random: () => number): void {
+  /** From now on, whatever was before. */
+  note(key: string, error: unknown, nowMs: number, forMs: number): void {
     this.#byKey.delete(key);
     if (forMs <= 0) return;
-    this.#byKey.set(key, { error, untilMs: nowMs + forMs * (0.5 + random() / 2) });
+    this.#byKey.set(key, { error, untilMs: nowMs + forMs });
     if (this.#byKey.size > mostKeys) {
       const [oldest] = this.#byKey.keys();
       if (oldest !== undefined) this.#byKey.delete(oldest);

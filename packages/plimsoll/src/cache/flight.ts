@@ -27,6 +27,8 @@ export class Flight {
   outcome: Promise<Outcome> = Promise.resolve(late);
   /** Set when it has ended or was given up; what comes after that is not kept. */
   result: Outcome | undefined = undefined;
+  /** When it has failed: for how long it is not tried again. */
+  failedForMs: number | undefined = undefined;
   /** Where its value came from. */
   from: 'shared' | 'loader' = 'loader';
   readonly #clock: Clock;

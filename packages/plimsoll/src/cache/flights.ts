@@ -135,10 +135,10 @@ export class Flights {
     flight.result ??= outcome;
     if (this.#byKey.get(flight.key) === flight) {
       this.#byKey.delete(flight.key);
-      const { failureMs } = flight.policy.options;
-      if (outcome.kind === 'failed')
-        this.#failures.note(flight.key, outcome.error, this.#nowMs(), failureMs, this.#settings.random);
-      else this.#failures.forget(flight.key);
+      if (outcome.kind === 'failed') {
+        const forMs = flight.failedForMs ?? flight.policy.failedForMs(this.#settings.random);
+        this.#failures.note(flight.key, outcome.error, this.#nowMs(), forMs);
+      } else this.#failures.forget(flight.key);
     }
     this.close(flight);
     return flight.result;
@@ -161,10 +161,12 @@ export class Flights {
     let value: unknown;
     try {
       flight.atLeast = laterMark(flight.atLeast, found?.answer.floor ?? this.#kept.floor);
+      if (found?.answer.leased === true) void shared?.keepLease(flight);
       value = await runLoad(flight, load, this.#settings.database);
     } catch (error) {
       this.#counts.loadFailures += 1;
-      if (found !== undefined) shared?.release(flight);
+      flight.failedForMs = policy.failedForMs(this.#settings.random);
+      if (found !== undefined) shared?.release(flight, flight.failedForMs);
       throw error;
     }
     const costMs = this.#nowMs() - startedMs;

@@ -16,8 +16,8 @@
  * Not promised: that another process hears of an invalidation before this one returns; an order of what one reader
  * sees in two processes within that time; that anything is kept.
  *
- * On failure: the loader's error goes to all who wait for it and is remembered for a while; a stale value is answered
- * instead where the policy allows it. An invalidation that the shared tier could not be told is tried until it is.
+ * On failure: the loader's error goes to all who wait for it and is remembered for a while, also by the other processes
+ * that share a tier; a stale value is answered instead where the policy allows it. An invalidation that the shared tier could not be told is tried until it is.
  */
 export { createCache } from './create-cache.ts';
 export type { Cache, CacheState, CacheView, Invalidating, LoadingOptions, Writing } from './cache.ts';

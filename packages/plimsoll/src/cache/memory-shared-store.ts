@@ -16,7 +16,8 @@ interface Version {
 }
 
 interface Lease {
-  readonly owner: string;
+  /** Undefined: nobody has it, as the last load failed. */
+  readonly owner: string | undefined;
   readonly untilMs: number;
   readonly versions: readonly string[];
 }
@@ -63,10 +64,11 @@ class MemoryTable implements SharedTable {
       kept.fill.mark >= atLeast &&
       isSame(kept.fill.versions, versions);
     const freshForMs = valid ? kept.freshUntilMs - nowMs : -Infinity;
-    let leased = false;
+    let [leased, failedForMs] = [false, 0];
     if (lease !== undefined && freshForMs <= lease.belowMs) {
       const held = this.#leases.get(key);
       leased = held === undefined || held.untilMs <= nowMs || !isSame(held.versions, versions);
+      if (!leased && held !== undefined && held.owner === undefined) failedForMs = held.untilMs - nowMs;
       if (leased) this.#leases.set(key, { owner: lease.owner, untilMs: nowMs + lease.forMs, versions });
     }
     return {
@@ -76,6 +78,7 @@ class MemoryTable implements SharedTable {
       versions,
       floor: slots.reduce((floor, slot) => laterMark(floor, slot.floor), noMark),
       leased,
+      failedForMs,
     };
   }
 
@@ -103,8 +106,19 @@ class MemoryTable implements SharedTable {
     for (const key of keys) this.#values.delete(key);
   }
 
-  async release(key: string, owner: string): Promise<void> {
-    this.#endLease(key, owner);
+  async renew(key: string, owner: string, forMs: number): Promise<boolean> {
+    const held = this.#leases.get(key);
+    if (held?.owner !== owner) return false;
+    this.#leases.set(key, { ...held, untilMs: this.#clock.monotonicMs() + forMs });
+    return true;
+  }
+
+  async release(key: string, owner: string, failedForMs = 0): Promise<void> {
+    const held = this.#leases.get(key);
+    if (held?.owner !== owner) return;
+    const untilMs = this.#clock.monotonicMs() + failedForMs;
+    if (failedForMs > 0) this.#leases.set(key, { ...held, owner: undefined, untilMs });
+    else this.#leases.delete(key);
   }
 
   #endLease(key: string, owner: string): void {

@@ -32,7 +32,10 @@ export interface CacheOptions {
   readonly sharedSoftMs?: number;
   /** When an operation of the shared tier has failed. Default 200. */
   readonly sharedHardMs?: number;
-  /** How long another process may take to load before this one does so too. Default 2_000. */
+  /**
+   * How long the right to load lasts when the process that has it dies; while it lives and loads, it keeps it. Default
+   * 2_000.
+   */
   readonly leaseMs?: number;
   /** Compares one of so many hits with what its loader says. 0: none. Default 0. */
   readonly sampleEvery?: number;

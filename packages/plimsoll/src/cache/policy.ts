@@ -107,6 +107,11 @@ export class CachePolicy {
     return earlyRefresh === 0 ? 0 : -Math.log(1 - random()) * costMs * earlyRefresh;
   }
 
+  /** How long a load that has failed is not tried again. */
+  failedForMs(random: () => number): number {
+    return this.options.failureMs * (0.5 + random() / 2);
+  }
+
   /** How long a value is kept when it is no longer fresh. */
   get graceMs(): number {
     return Math.max(this.options.staleWhileRevalidateMs, this.options.staleIfErrorMs);

@@ -27,6 +27,10 @@ const sweepRows = 1_000;
 const readSql = 'select * from plimsoll.cache_read($1, $2, $3, $4, $5, $6, $7)';
 const fillSql = 'select plimsoll.cache_fill($1, $2, $3, $4, $5, $6, $7, $8) as kept';
 const invalidateSql = 'select plimsoll.cache_invalidate($1, $2, $3, $4)';
+const leaseUntil = 'update plimsoll.cache_lease set until = plimsoll.cache_after($3)';
+const renewSql = `${leaseUntil} where slot = $1 and owner = $2 returning 1`;
+// A lease of nobody.
+const failedSql = `${leaseUntil}, owner = '' where slot = $1 and owner = $2`;
 const releaseSql = 'delete from plimsoll.cache_lease where slot = $1 and owner = $2';
 const sweepSql = ['cache_value.kept_until', 'cache_slot.kept_until', 'cache_lease.until'].map((column) => {
   const [table, until] = column.split('.');
@@ -39,6 +43,7 @@ interface ReadRow {
   readonly versions: string;
   readonly floor: string;
   readonly leased: boolean;
+  readonly failed_ms: number;
   readonly data: string | null;
   readonly mark: string;
   readonly fresh_ms: number;
@@ -94,6 +99,7 @@ class PostgresTable implements SharedTable {
       versions: row.versions.split(','),
       floor: row.floor,
       leased: row.leased,
+      failedForMs: Number(row.failed_ms),
     };
   }
 
@@ -114,8 +120,14 @@ class PostgresTable implements SharedTable {
     await this.#client.query(invalidateSql, [slots, String(randomVersion()), floor, this.#floorMs]);
   }
 
-  async release(key: string, owner: string): Promise<void> {
-    await this.#client.query(releaseSql, [this.#ofKey(key), owner]);
+  async renew(key: string, owner: string, forMs: number): Promise<boolean> {
+    return (await this.#client.query(renewSql, [this.#ofKey(key), owner, forMs])).rows.length === 1;
+  }
+
+  async release(key: string, owner: string, failedForMs = 0): Promise<void> {
+    const given = [this.#ofKey(key), owner];
+    if (failedForMs > 0) await this.#client.query(failedSql, [...given, failedForMs]);
+    else await this.#client.query(releaseSql, given);
   }
 
   #slots(key: string, tags: readonly string[]): string[] {

@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { background } from '../kernel/channels.ts';
+import { PlimsollError } from '../kernel/errors.ts';
 import type { Flight } from './flight.ts';
 import { noMark } from './position.ts';
 import type { CacheSettings } from './options.ts';
 import type { SharedAnswer, SharedValue } from './shared-store.ts';
 import type { SharedTier } from './shared-tier.ts';
 
-/** How long before the shared tier is asked again whether another process has loaded. */
-const pollMs = 20;
+/** How long before the shared tier is asked again whether another process has loaded: a tenth of the wait until then. */
+const pollMs = { least: 20, most: 200 } as const;
+/** A failure is remembered there for an hour at most. */
+const mostFailedMs = 3_600_000;
 /** What was refreshed since this process kept it counts as news. */
 const slackMs = 20;
 
@@ -38,34 +41,48 @@ export class SharedFills {
 
   /**
    * A fresh value; or what a fill has to give back, when it is for this process to load. `belowMs` is how long the
-   * value that is kept here is fresh: only what is fresh for longer is news. Undefined: load without it.
+   * value that is kept here is fresh: only what is fresh for longer is news. Undefined: load without it. Waits for as
+   * long as another process loads; rejects when that has failed, or when the flight was given up.
    */
   async find(
     flight: Flight,
     belowMs: number,
     onStale: (found: Found) => void,
   ): Promise<{ readonly fresh?: Found; readonly answer: SharedAnswer } | undefined> {
-    const { clock, leaseMs } = this.#settings;
+    const { clock } = this.#settings;
     const { key, tags, policy, atLeast } = flight;
-    const { ttlMs, hardTimeoutMs } = policy.options;
+    const { ttlMs, abandonMs } = policy.options;
     const threshold = belowMs > 0 ? belowMs + slackMs : 0;
-    const giveUpAtMs = flight.startedMs + Math.min(leaseMs, hardTimeoutMs);
     for (;;) {
       const answer = await this.tier.read({
         key,
         tags,
         atLeast,
-        keepMs: ttlMs + policy.graceMs + policy.options.abandonMs,
-        lease: { owner: this.#ownerOf(flight), forMs: Math.min(leaseMs, hardTimeoutMs), belowMs: threshold },
+        keepMs: ttlMs + policy.graceMs + abandonMs,
+        lease: { owner: this.#ownerOf(flight), forMs: this.#leaseMsOf(flight), belowMs: threshold },
       });
       if (answer === undefined) return undefined;
       const found = answer.value === undefined ? undefined : this.#decode(answer.value);
       if (found !== undefined && found.of.freshForMs > threshold) return { fresh: found, answer };
       if (found !== undefined && found.of.freshForMs <= 0) onStale(found);
-      if (answer.leased || clock.monotonicMs() >= giveUpAtMs) return { answer };
+      if (answer.leased) return { answer };
+      if (answer.failedForMs > 0) throw this.#failedElsewhere(flight, answer.failedForMs);
       // Somebody else refreshes what is still good here.
       if (found !== undefined && found.of.freshForMs > 0) return { fresh: found, answer };
-      await clock.sleep(pollMs, flight.signal);
+      const waitedMs = clock.monotonicMs() - flight.startedMs;
+      await clock.sleep(Math.min(Math.max(pollMs.least, waitedMs / 10), pollMs.most), flight.signal);
+      if (flight.result?.kind === 'failed') throw flight.result.error;
+    }
+  }
+
+  /** While the flight is under way, nobody else gets the right to load. When this process dies, that ends by itself. */
+  async keepLease(flight: Flight): Promise<void> {
+    const { clock } = this.#settings;
+    const forMs = this.#leaseMsOf(flight);
+    for (;;) {
+      await flight.until(clock.monotonicMs() - flight.startedMs + forMs / 3);
+      if (flight.result !== undefined) return;
+      if ((await this.tier.renew(flight.key, this.#ownerOf(flight), forMs)) === false) return;
     }
   }
 
@@ -106,8 +123,22 @@ export class SharedFills {
     return answer?.versions;
   }
 
-  release(flight: Flight): void {
-    void this.tier.release(flight.key, this.#ownerOf(flight));
+  /** `failedForMs`: the load failed, and nobody is to try again for so long. */
+  release(flight: Flight, failedForMs = 0): void {
+    void this.tier.release(flight.key, this.#ownerOf(flight), Math.min(failedForMs, mostFailedMs));
+  }
+
+  #leaseMsOf({ policy }: Flight): number {
+    return Math.min(this.#settings.leaseMs, policy.options.hardTimeoutMs);
+  }
+
+  #failedElsewhere(flight: Flight, forMs: number): PlimsollError {
+    flight.failedForMs = forMs;
+    return new PlimsollError(
+      'PL_CACHE_LOAD_FAILED',
+      `cache ${this.#settings.name}: another process could not load ${JSON.stringify(flight.key)} a moment ago; nobody tries again for ${Math.ceil(forMs)} ms`,
+      { data: { key: flight.key, failedForMs: forMs } },
+    );
   }
 
   #ownerOf(flight: Flight): string {

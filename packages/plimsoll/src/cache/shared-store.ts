@@ -21,7 +21,7 @@ export interface SharedAsk {
   readonly keepMs: number;
   /**
    * Asks for the right to load, when there is no value that is fresh for longer than `belowMs`. One has it at a time;
-   * who got it before the last invalidation has it no more.
+   * who got it before the last invalidation has it no more. Nobody gets it for a while after a load that failed.
    */
   readonly lease?: { readonly owner: string; readonly forMs: number; readonly belowMs: number };
 }
@@ -35,6 +35,8 @@ export interface SharedAnswer {
   readonly floor: Mark;
   /** Whether the right to load was given. */
   readonly leased: boolean;
+  /** When it was asked for and not given because the last load failed: for how long it is given to nobody. Else 0. */
+  readonly failedForMs: number;
 }
 
 export interface SharedFill {
@@ -68,8 +70,13 @@ export interface SharedTable {
   fill(fill: SharedFill): Promise<boolean>;
   /** When it resolves, no value that was filled with the former versions is answered any more. */
   invalidate(invalidation: SharedInvalidation): Promise<void>;
-  /** Gives the right to load back, if this owner has it. */
-  release(key: string, owner: string): Promise<void>;
+  /** The right to load lasts for so long from now on, if this owner has it; false if he does not. */
+  renew(key: string, owner: string, forMs: number): Promise<boolean>;
+  /**
+   * Gives the right to load back, if this owner has it. With `failedForMs` above 0 nobody gets it for so long, or until
+   * something it rests on is invalidated.
+   */
+  release(key: string, owner: string, failedForMs?: number): Promise<void>;
 }
 
 export interface SharedTableOptions {

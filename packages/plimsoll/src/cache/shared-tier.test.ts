@@ -40,6 +40,7 @@ function heldTable() {
     read: hold('read'),
     fill: hold('fill'),
     invalidate: hold('invalidate'),
+    renew: hold('renew'),
     release: hold('release'),
   };
   const tier = new SharedTier({
@@ -57,7 +58,7 @@ test('an answer that comes too late is not waited for, and the right to load tha
   const { held, tier } = heldTable();
   const lease = { owner: 'me', forMs: 1_000, belowMs: 0 };
   expect(await tier.read({ key: 'k', tags: ['a'], atLeast: '', keepMs: 1, lease })).toBeUndefined();
-  held[0]!.answer({ value: undefined, versions: [], floor: '', leased: true });
+  held[0]!.answer({ value: undefined, versions: [], floor: '', leased: true, failedForMs: 0 });
   await expect.poll(() => held.map(({ name }) => name), { timeout: 10_000 }).toEqual(['read', 'release']);
   expect(tier.health).toBe('up');
   held[1]!.answer();
@@ -73,7 +74,8 @@ test('while an invalidation is under way, what it names is not read, and everyth
   expect(await done).toBe(true);
   void tier.read({ key: 'k', tags: ['a'], atLeast: '', keepMs: 1 });
   expect(held).toHaveLength(3);
-  for (const each of held) each.answer({ versions: [], floor: '', leased: false, value: undefined });
+  for (const each of held)
+    each.answer({ versions: [], floor: '', leased: false, failedForMs: 0, value: undefined });
   await other;
 });
 

@@ -82,8 +82,13 @@ export class SharedTier {
     return this.#attempt(() => this.#options.table.fill(fill), this.#options.hardMs);
   }
 
-  async release(key: string, owner: string): Promise<void> {
-    await this.#attempt(() => this.#options.table.release(key, owner), this.#options.hardMs);
+  /** Undefined when it gave no answer. */
+  renew(key: string, owner: string, forMs: number): Promise<boolean | undefined> {
+    return this.#attempt(() => this.#options.table.renew(key, owner, forMs), this.#options.hardMs);
+  }
+
+  async release(key: string, owner: string, failedForMs = 0): Promise<void> {
+    await this.#attempt(() => this.#options.table.release(key, owner, failedForMs), this.#options.hardMs);
   }
 
   /** False when it could not be told in time; then it will be. */

@@ -227,6 +227,52 @@ export const sharedStoreSuite: readonly SharedStoreCase[] = [
     },
   },
   {
+    name: 'who has the right to load may have it for longer, and nobody else may',
+    async run(store) {
+      const table = open(store);
+      await read(table, lease('one', { forMs: 1 }));
+      assert.equal(await table.renew('k', 'one', hour), true);
+      assert.equal(await table.renew('k', 'two', hour), false);
+      assert.equal((await read(table, lease('two'))).leased, false);
+      await table.release('k', 'one');
+      assert.equal(await table.renew('k', 'one', hour), false);
+      assert.equal((await read(table, lease('two'))).leased, true);
+    },
+  },
+  {
+    name: 'after a load that failed nobody gets the right to load, for as long as was said or until an invalidation',
+    async run(store) {
+      const table = open(store);
+      const asked = await read(table, lease('one'));
+      assert.deepEqual([asked.leased, asked.failedForMs], [true, 0]);
+      await table.release('k', 'somebody else', hour);
+      assert.equal((await read(table, lease('two'))).failedForMs, 0);
+      await table.release('k', 'one', hour);
+      const refused = await read(table, lease('two'));
+      assert.equal(refused.leased, false);
+      assert.ok(refused.failedForMs > 0.9 * hour && refused.failedForMs <= hour, `${refused.failedForMs}`);
+      // Who does not ask for it is told nothing of it, and nobody has it to renew.
+      assert.equal((await read(table)).failedForMs, 0);
+      assert.equal(await table.renew('k', 'one', 1), false);
+      await invalidate(table, { tags: ['b'] });
+      assert.equal((await read(table, lease('two'))).leased, true);
+      await table.release('k', 'two', 2);
+      await eventually('its time is over', async () => (await read(table, lease('three'))).leased);
+    },
+  },
+  {
+    name: 'a value that is there is answered though a later load failed',
+    async run(store) {
+      const table = open(store);
+      await fill(table, await read(table), { freshMs: 60_000 });
+      assert.equal((await read(table, lease('one', { belowMs: 60_000 }))).leased, true);
+      await table.release('k', 'one', hour);
+      const asked = await read(table, lease('two'));
+      assert.deepEqual([asked.value?.data, asked.leased, asked.failedForMs], ['data', false, 0]);
+      assert.ok((await read(table, lease('two', { belowMs: 60_000 }))).failedForMs > 0);
+    },
+  },
+  {
     name: 'nobody gets the right to load what is fresh for longer than he asks',
     async run(store) {
       const table = open(store);

@@ -124,6 +124,11 @@ export const errorTable = {
     retryable: true,
     summary: 'What was loaded for a cache is older than what its reader has written.',
   },
+  PL_CACHE_LOAD_FAILED: {
+    status: 503,
+    retryable: true,
+    summary: 'Another process could not load this for a cache a moment ago, and it is not tried again yet.',
+  },
   PL_DRAINING: {
     status: 503,
     retryable: true,

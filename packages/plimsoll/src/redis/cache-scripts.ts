@@ -3,8 +3,8 @@ import { scriptOf, type Script } from './script.ts';
 /**
  * Each slot (everything, a key, a tag) is a hash: `v` its version, `f` its floor. That of a key also has its value:
  * `d` the data, `m` what it reflects, `c` what it cost, `s` and `u` until when it is fresh and kept, `w` the versions
- * it was filled with; and its lease: `o` the owner, `e` until when, `x` the versions it was given with. Times are
- * milliseconds of the clock of Redis.
+ * it was filled with; and its lease: `o` the owner, '' when nobody may load as the last load failed, `e` until when,
+ * `x` the versions it was given with. Times are milliseconds of the clock of Redis.
  *
  * A version that is lost (evicted, expired, a server that was restarted) is made again at random, which ends what was
  * filled with it.
@@ -35,14 +35,16 @@ local data, fresh = false, -1e15
 if kept[1] and kept[6] == joined and kept[2] >= ARGV[3] and now < kept[5] + 0 then
   data, fresh = kept[1], kept[4] - now
 end
-local leased = 0
+local leased, failed = 0, 0
 if ARGV[4] ~= '' and fresh <= ARGV[6] + 0 then
   if not kept[7] or kept[8] + 0 <= now or kept[9] ~= joined then
     leased = 1
     redis.call('HSET', KEYS[2], 'o', ARGV[4], 'e', string.format('%.0f', now + ARGV[5]), 'x', joined)
+  elseif kept[7] == '' then
+    failed = kept[8] - now
   end
 end
-return {joined, floor, leased, data, kept[2], string.format('%.0f', fresh), kept[3]}
+return {joined, floor, leased, data, kept[2], string.format('%.0f', fresh), kept[3], failed}
 `);
 
 /** KEYS as above. ARGV: the versions, data, mark, freshMs, keepMs, costMs, owner. Answers 1, or 0 when it is refused. */
@@ -81,9 +83,18 @@ end
 return 1
 `);
 
-/** KEYS: the key. ARGV: the owner. */
-export const releaseScript: Script = scriptOf(`
-if redis.call('HGET', KEYS[1], 'o') == ARGV[1] then redis.call('HDEL', KEYS[1], 'o', 'e', 'x') end
+/** KEYS: the key. ARGV: the owner, for how long. Answers 1, or 0 when it is not his. */
+export const renewScript: Script = scriptOf(`${now}
+if redis.call('HGET', KEYS[1], 'o') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'e', string.format('%.0f', now + ARGV[2]))
+return 1
+`);
+
+/** KEYS: the key. ARGV: the owner, for how long nobody is to have it. */
+export const releaseScript: Script = scriptOf(`${now}
+if redis.call('HGET', KEYS[1], 'o') ~= ARGV[1] then return 0 end
+if ARGV[2] + 0 > 0 then redis.call('HSET', KEYS[1], 'o', '', 'e', string.format('%.0f', now + ARGV[2]))
+else redis.call('HDEL', KEYS[1], 'o', 'e', 'x') end
 return 1
 `);
 

@@ -1,3 +1,5 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { createClient } from 'redis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, type TestContext } from 'vitest';
 import type { Cache } from '../cache/cache.ts';
@@ -107,16 +109,49 @@ describe('between processes', () => {
     expect(there.state().loads).toBe(1);
   });
 
-  test('a process that dies while it loads keeps the others waiting for its lease only', async () => {
-    const name = named();
-    const [dying, alive] = [cacheOn(client, name, { leaseMs: 100 }), cacheOn(other, name, { leaseMs: 100 })];
-    let begun = false;
-    void dying.get('k', policy, () => {
-      begun = true;
-      return new Promise<string>(() => undefined);
+  test('a load of another process that takes three times its lease is the only one; when that process is killed, its lease ends', async () => {
+    const [name, leaseMs] = [named(), 1_500];
+    const url = redis?.url ?? given ?? '';
+    const dying = fork(new URL('./fixtures/loading-process.ts', import.meta.url), [url, name, `${leaseMs}`], {
+      execArgv: ['--conditions=plimsoll:source'],
     });
-    await expect.poll(() => begun, { timeout: 10_000 }).toBe(true);
-    expect(await alive.get('k', policy, () => 'loaded')).toBe('loaded');
+    try {
+      await once(dying, 'message');
+      const beganMs = performance.now();
+      const alive = cacheOn(other, name, { leaseMs });
+      const patience = cachePolicy({ ttlMs: 60_000, tags: ['t'], hardTimeoutMs: 50_000 });
+      const answer = alive.get('k', patience, () => 'loaded');
+      await expect
+        .poll(() => performance.now() - beganMs, { timeout: 20_000 })
+        .toBeGreaterThan(3.2 * leaseMs);
+      expect(alive.state()).toMatchObject({ loads: 0, flights: 1 });
+      dying.kill('SIGKILL');
+      expect(await answer).toBe('loaded');
+    } finally {
+      dying.kill('SIGKILL');
+    }
+  });
+
+  test('a load that fails is not tried by the others who wait for it', async () => {
+    const name = named();
+    const caches = [client, other, client, other].map((each) => cacheOn(each, name));
+    const { promise, reject } = Promise.withResolvers<string>();
+    const policyOf = cachePolicy({ ttlMs: 60_000, tags: ['t'], failureMs: 30_000 });
+    let calls = 0;
+    const all = caches.map((cache) =>
+      cache
+        .get('k', policyOf, () => {
+          calls += 1;
+          return promise;
+        })
+        .catch((error: unknown) => String(error)),
+    );
+    await expect.poll(() => calls, { timeout: 10_000 }).toBe(1);
+    reject(new Error('down'));
+    const answers = await Promise.all(all);
+    expect(answers.filter((answer) => answer === 'Error: down')).toHaveLength(1);
+    expect(answers.filter((answer) => answer.includes('another process could not load'))).toHaveLength(3);
+    expect(calls).toBe(1);
   });
 });
 

@@ -9,7 +9,14 @@ import {
   type SharedTable,
 } from '../cache/shared-store.ts';
 import { storedKey } from '../rate-limit/store.ts';
-import { fillScript, invalidateScript, readScript, releaseScript, serverScript } from './cache-scripts.ts';
+import {
+  fillScript,
+  invalidateScript,
+  readScript,
+  releaseScript,
+  renewScript,
+  serverScript,
+} from './cache-scripts.ts';
 import { commandsOf, type RedisClient, type RedisCommands } from './client.ts';
 import { runScript } from './script.ts';
 
@@ -61,7 +68,11 @@ class RedisTable implements SharedTable {
     const given = [String(randomVersion()), String(Math.ceil(keepMs)), atLeast, owner];
     given.push(String(Math.ceil(forMs)), String(belowMs));
     const answer = await runScript(this.#commands, readScript, this.#slots(key, tags), given);
-    const [versions, floor, leased, data, mark, freshForMs, costMs] = answer as (string | number | null)[];
+    const [versions, floor, leased, data, mark, freshForMs, costMs, failedForMs] = answer as (
+      | string
+      | number
+      | null
+    )[];
     return {
       value:
         typeof data === 'string'
@@ -70,6 +81,7 @@ class RedisTable implements SharedTable {
       versions: String(versions).split(','),
       floor: String(floor),
       leased: Number(leased) === 1,
+      failedForMs: Number(failedForMs),
     };
   }
 
@@ -100,8 +112,14 @@ class RedisTable implements SharedTable {
       await runScript(this.#commands, invalidateScript, slots.slice(from, from + mostAtOnce), given);
   }
 
-  async release(key: string, owner: string): Promise<void> {
-    await runScript(this.#commands, releaseScript, [this.#ofKey(key)], [owner]);
+  async renew(key: string, owner: string, forMs: number): Promise<boolean> {
+    const given = [owner, String(Math.ceil(forMs))];
+    return Number(await runScript(this.#commands, renewScript, [this.#ofKey(key)], given)) === 1;
+  }
+
+  async release(key: string, owner: string, failedForMs = 0): Promise<void> {
+    const given = [owner, String(Math.ceil(failedForMs))];
+    await runScript(this.#commands, releaseScript, [this.#ofKey(key)], given);
   }
 
   async #lookAtServer(): Promise<void> {

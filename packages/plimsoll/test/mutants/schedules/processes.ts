@@ -178,6 +178,7 @@ function deafStore(store: SharedStore): SharedStore {
       return {
         read: (ask) => table.read(ask),
         fill: (fill) => table.fill(fill),
+        renew: (...lease) => table.renew(...lease),
         release: (key, owner) => table.release(key, owner),
         invalidate: async () => {
           throw new Error('not now');
