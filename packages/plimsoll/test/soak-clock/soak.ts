@@ -122,7 +122,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
       isOver,
       recovered: () => Promise.resolve(),
       // Long enough for the caches to be filled and trusted again.
-      pauseMs: 2_000,
+      pauseMs: 1_500,
     }),
   ]);
   await Promise.all([work(endMs, 'things break'), lanes]);
@@ -157,7 +157,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
     for (const line of [...apart, ...record.failed.map((line) => `fault not made: ${line}`)])
       process.stderr.write(`${line}\n`);
     for (const line of unmet) process.stderr.write(`unmet: ${line}\n`);
-    process.stderr.write(`\n${printLagTable(rows)}\n\n`);
+    if (rows.length > 0) process.stderr.write(`\n${printLagTable(rows)}\n\n`);
   }
   process.stdout.write(
     `${JSON.stringify({
