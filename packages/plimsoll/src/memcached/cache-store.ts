@@ -39,7 +39,7 @@ const mostAtOnce = 500;
  *
  * Memcached changes one item at a time, so the fence is in the reading: each slot (everything, a key, a tag) is an item
  * with its version, a value carries the versions that its load began with, and it is answered only when the versions
- * that are read together with it are those. See `docs/decisions/011-fences-in-memcached.md` for the proof.
+ * that are read together with it are those. See `docs/decisions/012-fences-in-memcached.md` for the proof.
  */
 export function memcachedCacheStore(
   client: MemcachedClient,
