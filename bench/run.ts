@@ -14,11 +14,7 @@ import type { Area } from './report.ts';
 import { printTable } from './report.ts';
 
 const here = import.meta.dirname;
-<<<<<<< HEAD
-const areas = ['call', 'cache', 'gateway', 'overload', 'resilience', 'routing'];
-=======
-const areas = ['call', 'cache', 'cache-processes', 'gateway', 'overload', 'resilience'];
->>>>>>> d3a62271d474c023f31065eba4bae7886da76113
+const areas = ['call', 'cache', 'cache-processes', 'gateway', 'overload', 'resilience', 'routing'];
 const condition = '--conditions=plimsoll:source';
 
 const { values, positionals } = parseArgs({
