@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { startCluster, type Cluster, type Replica, type TestDatabase } from '@plimsoll/embedded';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
@@ -179,6 +180,44 @@ describe('a cached query', () => {
       await as({ seen }, () => here.call(stock.receive, { sku, count }));
       expect(seen.touchedTags(here.database.name).map(({ tag }) => tag)).toEqual([`stock:${sku}`]);
       expect(await as({ seen }, () => there.call(stock.level, { sku }))).toBe(count);
+    }
+  });
+
+  test('never goes back for a client that is served by one process and then by another', async () => {
+    const [here, there] = [await start(), await start()];
+    await here.call(stock.receive, { sku, count: 0 });
+    for (let count = 1; count <= 20; count += 1) {
+      await there.call(stock.level, { sku });
+      // Somebody else's write, which `there` hears of a moment later.
+      const told = as({}, () => here.call(stock.receive, { sku, count }));
+      const seen = new Seen();
+      let shown: number;
+      do {
+        await setImmediate();
+        shown = await as({ seen }, () => here.call(stock.level, { sku }));
+      } while (shown < count);
+      expect(await as({ seen }, () => there.call(stock.level, { sku }))).toBe(count);
+      await told;
+    }
+  });
+
+  test('has shown something, so that a replica that is behind serves its reader nothing older', async () => {
+    const app = await start(policies, true);
+    await app.call(stock.receive, { sku, count: 1 });
+    await replica.pause();
+    try {
+      await app.call(stock.receive, { sku, count: 2 });
+      await as({}, () => app.call(stock.level, { sku }));
+      const seen = new Seen();
+      expect(await as({ seen }, () => app.call(stock.level, { sku }))).toBe(2);
+      expect(runs.level).toBe(1);
+      const past = app.database.readOnly(
+        (db) => db.one<{ count: number }>(sql`select count from stock.level where sku = ${sku}`),
+        { seen },
+      );
+      expect(await past).toEqual({ count: 2 });
+    } finally {
+      await replica.resume();
     }
   });
 

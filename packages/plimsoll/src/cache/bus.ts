@@ -29,6 +29,8 @@ export interface BusOptions {
 }
 
 export interface BusConnection {
+  /** Once a publication has resolved, after so long each process has heard of it, or trusts nothing. Milliseconds. */
+  readonly silentMs: number;
   /** Resolves when it is trusted, or when it is clear that this will take longer; it goes on trying. */
   start(): Promise<void>;
   stop(): Promise<void>;

@@ -13,8 +13,8 @@ import { Flights, type Asked } from './flights.ts';
 import { Kept } from './kept.ts';
 import type { CacheSettings } from './options.ts';
 import { policyFrom, type CachePolicy, type CachePolicyOptions, type Load, type Tags } from './policy.ts';
-import { markOf, noMark } from './position.ts';
-import { readerOf, takesAnything } from './reader.ts';
+import { markOf, noMark, type Position } from './position.ts';
+import { Readers } from './readers.ts';
 import { Sampler } from './sampler.ts';
 import { SharedFills } from './shared-fills.ts';
 import { nextVersion, type SharedInvalidation } from './shared-store.ts';
@@ -25,12 +25,12 @@ type Given = CachePolicy | (CachePolicyOptions & { readonly load?: Load<unknown>
 export class CacheEngine implements Cache {
   readonly name: string;
   readonly #settings: CacheSettings;
-  readonly #database: string;
   readonly #scope: object;
   readonly #clock: Clock;
   readonly #coarse: CoarseClock;
   readonly #kept: Kept;
   readonly #flights: Flights;
+  readonly #readers: Readers;
   readonly #counts = noCounts();
   readonly #shared: SharedFills | undefined;
   readonly #sampler: Sampler | undefined;
@@ -43,7 +43,6 @@ export class CacheEngine implements Cache {
     const { name, clock, process: limits, shared, bus, serialiser, version } = settings;
     this.name = name;
     this.#settings = settings;
-    this.#database = settings.database;
     this.#scope = settings.scope ?? this;
     this.#clock = clock;
     this.#coarse = new CoarseClock(clock);
@@ -55,14 +54,6 @@ export class CacheEngine implements Cache {
       const tier = new SharedTier({ table, name, clock, scope: this.#scope, softMs, hardMs });
       this.#shared = new SharedFills(tier, settings, this.#scope);
     }
-    this.#flights = new Flights({
-      kept: this.#kept,
-      counts: this.#counts,
-      settings,
-      scope: this.#scope,
-      shared: this.#shared,
-    });
-    if (settings.sampleEvery > 0) this.#sampler = new Sampler(this.#kept, this.#counts, settings);
     this.#bus = bus?.open({
       name,
       clock,
@@ -70,6 +61,21 @@ export class CacheEngine implements Cache {
       onMessage: (message) => this.#heard(message),
       onTrust: (trusted, floor) => this.#kept.trust(trusted, floor),
     });
+    this.#readers = new Readers({
+      database: settings.database,
+      table: this.#kept.table,
+      coarse: this.#coarse,
+      lateMs: this.#bus?.silentMs,
+    });
+    this.#flights = new Flights({
+      readers: this.#readers,
+      kept: this.#kept,
+      counts: this.#counts,
+      settings,
+      scope: this.#scope,
+      shared: this.#shared,
+    });
+    if (settings.sampleEvery > 0) this.#sampler = new Sampler(this.#kept, this.#counts, settings);
     this.lifecycle = createLifecycle({
       name: `cache ${name}`,
       start: async () => await this.#bus?.start(),
@@ -97,7 +103,10 @@ export class CacheEngine implements Cache {
     if (entry === undefined || this.#coarse.tick() >= entry.quietUntilTick || !kept.table.isCurrent(entry))
       return undefined;
     const context = currentContext();
-    if (context !== undefined && !takesAnything(context, this.#database)) return undefined;
+    if (context !== undefined) {
+      if (!this.#readers.takesAnything(context)) return undefined;
+      this.#readers.note(context.seen, entry.shown, entry.slots);
+    }
     if (!entry.visited) entry.visited = true;
     this.#counts.processHits += 1;
     if (cacheReads.hasSubscribers) this.#flights.tell('process', 'hit', 0);
@@ -116,17 +125,20 @@ export class CacheEngine implements Cache {
     const changed = { keys: [key], tags, everything: false };
     try {
       const versions = policy.options.shared ? await this.#shared?.versionsOf(flight) : undefined;
-      let floor = noMark;
+      let written: Position | undefined;
       const startedMs = this.#clock.monotonicMs();
       let value: V;
       try {
-        value = await write({ reflect: (position) => void (floor = markOf(position)) });
+        value = await write({ reflect: (position) => void (written = position) });
       } catch (error) {
         // It may have been committed all the same.
-        await this.#invalidate({ ...changed, floor });
+        await this.#invalidate({ ...changed, floor: noMark });
         throw error;
       }
+      const position = this.#readers.positionOf(tags, written);
+      const floor = position === undefined ? noMark : markOf(position);
       flight.reflected = floor;
+      flight.shown = position;
       await this.#invalidate({ ...changed, floor });
       const own = 1 + tags.length;
       if (value !== undefined && this.#kept.table.changesSince(flight.token) === own) {
@@ -141,7 +153,8 @@ export class CacheEngine implements Cache {
   }
 
   async invalidate({ tags = [], keys = [], at }: Invalidating): Promise<boolean> {
-    const floor = at === undefined ? noMark : markOf(at);
+    const position = this.#readers.positionOf(tags, at);
+    const floor = position === undefined ? noMark : markOf(position);
     return await this.#invalidate({
       keys: [...new Set(keys)],
       tags: [...new Set(tags)],
@@ -210,7 +223,7 @@ export class CacheEngine implements Cache {
     }
     const { policy, tags, load } = asked;
     const context = currentContext();
-    const { mustLoad, need } = readerOf(context, this.#database, tags, policy.options.inCommands);
+    const { mustLoad, need } = this.#readers.readerOf(context, tags, policy.options.inCommands);
     if (mustLoad) return this.#bypass(key, load);
     const found = this.#kept.find(key, context?.seen);
     const entry = found === undefined || found.entry.mark < need ? undefined : found.entry;
@@ -219,6 +232,7 @@ export class CacheEngine implements Cache {
       const isFresh = nowMs < entry.freshUntilMs;
       if (isFresh || nowMs < entry.staleUntilMs) {
         entry.visited = true;
+        if (context !== undefined) this.#readers.note(context.seen, entry.shown, entry.slots);
         if (!isFresh || entry.isDue(nowMs)) this.#flights.refresh(asked, entry);
         if (!isFresh) this.#counts.stale += 1;
         else if (found.tier === 'memo') this.#counts.memoHits += 1;
@@ -260,7 +274,7 @@ export class CacheEngine implements Cache {
    * that is done; then the others, who would otherwise fill from it what it had before.
    */
   async #invalidate(invalidation: SharedInvalidation): Promise<boolean> {
-    this.#kept.invalidate(invalidation);
+    this.#kept.invalidate(invalidation, this.#coarse.tick());
     const told = this.#shared === undefined || (await this.#shared.tier.invalidate(invalidation));
     const message = { ...invalidation, from: this.#id, sharedPending: !told };
     const sent = this.#bus === undefined || (await this.#publish(message));
@@ -285,7 +299,7 @@ export class CacheEngine implements Cache {
 
   #heard(message: BusMessage): void {
     if (message.from === this.#id) return;
-    this.#kept.invalidate(message);
+    this.#kept.invalidate(message, this.#coarse.tick());
     if (message.sharedPending) void this.#shared?.tier.invalidate(message);
   }
 }

@@ -1,5 +1,5 @@
 import type { CachePolicy } from './policy.ts';
-import type { Mark } from './position.ts';
+import type { Mark, Position } from './position.ts';
 import type { Slot } from './slot.ts';
 
 /** Ticks are small integers for half a year, which a field holds itself; other numbers lie elsewhere in memory. */
@@ -24,6 +24,8 @@ export class Entry {
   readonly stamp: number;
   /** What it is known to reflect. */
   readonly mark: Mark;
+  /** The latest that it may show: whoever is answered with it has seen that. */
+  readonly shown: Position | undefined;
   readonly bytes: number;
   /** Grows with every flight: a value of an earlier one never replaces that of a later one. */
   readonly flight: number;
@@ -37,6 +39,7 @@ export class Entry {
     readonly slots: readonly Slot[];
     readonly stamp: number;
     readonly mark: Mark;
+    readonly shown: Position | undefined;
     readonly bytes: number;
     readonly flight: number;
     readonly freshUntilMs: number;
@@ -55,6 +58,7 @@ export class Entry {
     this.slots = of.slots;
     this.stamp = of.stamp;
     this.mark = of.mark;
+    this.shown = of.shown;
     this.bytes = of.bytes;
     this.flight = of.flight;
     this.older = undefined;

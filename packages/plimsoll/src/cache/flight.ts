@@ -2,7 +2,7 @@ import { systemClock, type Clock } from '../kernel/clock.ts';
 import { contextWatch } from '../kernel/context-watch.ts';
 import type { Entry } from './entry.ts';
 import { late, type Outcome } from './outcome.ts';
-import { laterMark, noMark, type Mark } from './position.ts';
+import { laterMark, noMark, type Mark, type Position } from './position.ts';
 import type { CachePolicy } from './policy.ts';
 import type { Token } from './tag-table.ts';
 
@@ -18,6 +18,8 @@ export class Flight {
   atLeast: Mark;
   /** What the loader said that it does. */
   reflected: Mark | undefined = undefined;
+  /** The latest that its value may show. */
+  shown: Position | undefined = undefined;
   /** Set when it has ended well, and what it brought may be kept. */
   entry: Entry | undefined = undefined;
   /** Of the table, then. */

@@ -10,6 +10,7 @@ import type { CacheSettings } from './options.ts';
 import { goneWith, late, type Outcome } from './outcome.ts';
 import type { CachePolicy, Load } from './policy.ts';
 import { laterMark, noMark, positionOf, type Mark } from './position.ts';
+import type { Readers } from './readers.ts';
 import { runLoad } from './run-load.ts';
 import type { Found, SharedFills } from './shared-fills.ts';
 import { deepFreeze, estimateBytes } from './size.ts';
@@ -29,6 +30,7 @@ export interface FlightsOptions {
   readonly settings: CacheSettings;
   readonly scope: object;
   readonly shared: SharedFills | undefined;
+  readonly readers: Readers;
 }
 
 /**
@@ -41,17 +43,19 @@ export class Flights {
   readonly #settings: CacheSettings;
   readonly #scope: object;
   readonly #shared: SharedFills | undefined;
+  readonly #readers: Readers;
   readonly #byKey = new Map<string, Flight>();
   readonly #failures = new Failures();
   // Numbers them.
   #begun = 0;
 
-  constructor({ kept, counts, settings, scope, shared }: FlightsOptions) {
+  constructor({ kept, counts, settings, scope, shared, readers }: FlightsOptions) {
     this.#kept = kept;
     this.#counts = counts;
     this.#settings = settings;
     this.#scope = scope;
     this.#shared = shared;
+    this.#readers = readers;
   }
 
   get size(): number {
@@ -63,7 +67,7 @@ export class Flights {
     const { key, need } = asked;
     const failure = this.#failures.find(key, this.#nowMs());
     if (failure !== undefined) {
-      if (this.#mayAnswer(stale, need)) return this.#answerStale(stale, 'process', this.#nowMs());
+      if (this.#mayAnswer(stale, need)) return this.#answerStale(stale, 'process', this.#nowMs(), context);
       this.tell('loader', 'error', 0);
       return Promise.reject(failure.error as Error);
     }
@@ -149,7 +153,9 @@ export class Flights {
     const { policy } = flight;
     const shared = policy.options.shared ? this.#shared : undefined;
     const found = await shared?.find(flight, freshForMs, (stale) => {
+      flight.shown = stale.shown;
       flight.fallback = this.#entryOf(flight, stale.value, stale.of.freshForMs, stale.of.costMs);
+      flight.shown = undefined;
     });
     if (found?.fresh !== undefined) {
       this.#counts.sharedHits += 1;
@@ -162,7 +168,7 @@ export class Flights {
     try {
       flight.atLeast = laterMark(flight.atLeast, found?.answer.floor ?? this.#kept.floor);
       if (found?.answer.leased === true) void shared?.keepLease(flight);
-      value = await runLoad(flight, load, this.#settings.database);
+      value = await runLoad(flight, load, this.#readers.database);
     } catch (error) {
       this.#counts.loadFailures += 1;
       flight.failedForMs = policy.failedForMs(this.#settings.random);
@@ -196,7 +202,8 @@ export class Flights {
     this.#kept.entries.delete(entry);
   }
 
-  #adopt(flight: Flight, { value, of }: Found): unknown {
+  #adopt(flight: Flight, { value, of, shown }: Found): unknown {
+    flight.shown = shown;
     flight.reflected = laterMark(flight.reflected ?? noMark, of.mark);
     if (this.#kept.table.changesSince(flight.token) === 0) this.#put(flight, value, of.freshForMs, of.costMs);
     return value;
@@ -221,6 +228,7 @@ export class Flights {
       slots: token.tags,
       stamp: stamp ?? token.stamp - token.keyVersion,
       mark: flight.mark,
+      shown: flight.shown,
       bytes: estimateBytes(value) + key.length * 2,
       flight: number,
       freshUntilMs: this.#nowMs() + freshMs,
@@ -243,12 +251,12 @@ export class Flights {
       let outcome: Outcome = late;
       if (softTimeoutMs < hardTimeoutMs) outcome = await flight.within(softTimeoutMs, gone?.promise);
       const early = outcome.kind === 'late' ? fallback() : undefined;
-      if (early !== undefined) return await this.#answerStale(early, 'process', startedMs);
+      if (early !== undefined) return await this.#answerStale(early, 'process', startedMs, context);
       if (outcome.kind === 'late') outcome = await flight.within(hardTimeoutMs, gone?.promise);
       if (outcome.kind === 'value') return this.#answer(flight, outcome.value, need, startedMs, context);
       if (outcome.kind === 'gone') throw outcome.error;
       const instead = fallback();
-      if (instead !== undefined) return await this.#answerStale(instead, 'process', startedMs);
+      if (instead !== undefined) return await this.#answerStale(instead, 'process', startedMs, context);
       this.tell('loader', 'error', this.#nowMs() - startedMs);
       throw outcome.kind === 'failed' ? outcome.error : this.#tooLate(flight);
     } finally {
@@ -264,14 +272,22 @@ export class Flights {
     context: RequestContext | undefined,
   ): unknown {
     if (flight.isBehind && (flight.reflected ?? noMark) < need) throw this.#behind(flight, need);
-    if (context !== undefined && flight.entry !== undefined)
-      this.#kept.remember(context.seen, flight.entry, flight.sequence);
+    if (context !== undefined) {
+      this.#readers.note(context.seen, flight.shown, flight.token.tags);
+      if (flight.entry !== undefined) this.#kept.remember(context.seen, flight.entry, flight.sequence);
+    }
     this.tell(flight.from, flight.from === 'shared' ? 'hit' : 'loaded', this.#nowMs() - startedMs);
     return value;
   }
 
-  #answerStale(entry: Entry, tier: CacheReadMessage['tier'], startedMs: number): Promise<unknown> {
+  #answerStale(
+    entry: Entry,
+    tier: CacheReadMessage['tier'],
+    startedMs: number,
+    context: RequestContext | undefined,
+  ): Promise<unknown> {
     this.#counts.stale += 1;
+    if (context !== undefined) this.#readers.note(context.seen, entry.shown, entry.slots);
     this.tell(tier, 'stale', this.#nowMs() - startedMs);
     return entry.answer;
   }

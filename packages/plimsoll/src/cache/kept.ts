@@ -78,13 +78,13 @@ export class Kept {
     if (memo.entries.size < mostMemo || memo.entries.has(entry.key)) memo.entries.set(entry.key, entry);
   }
 
-  invalidate({ keys, tags, everything, floor }: SharedInvalidation): void {
+  invalidate({ keys, tags, everything, floor }: SharedInvalidation, tick: number): void {
     for (const key of keys) {
-      this.table.invalidateKey(key, floor);
+      this.table.invalidateKey(key, floor, tick);
       const entry = this.entries.get(key);
       if (entry !== undefined) this.entries.delete(entry);
     }
-    for (const tag of tags) this.table.invalidateTag(tag, floor);
+    for (const tag of tags) this.table.invalidateTag(tag, floor, tick);
     if (everything) this.#dropAll(floor);
   }
 

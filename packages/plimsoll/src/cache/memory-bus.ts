@@ -8,6 +8,7 @@ export function memoryBus(): InvalidationBus {
   return {
     open(options): BusConnection {
       return {
+        silentMs: 0,
         async start() {
           listening.add(options);
           options.onTrust(true, floors.get(options.name));

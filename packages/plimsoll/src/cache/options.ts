@@ -22,7 +22,7 @@ export interface CacheOptions {
   readonly bus?: InvalidationBus;
   /** With `several`, a process tier needs a bus. Default `one`. */
   readonly processes?: 'one' | 'several';
-  /** Under which name the causality token knows the database that is cached. Default `primary`. */
+  /** Under which name causality tokens know the database that is cached. Default the only one that is in them. */
   readonly database?: string;
   /** How values become text for the shared tier. Default JSON. */
   readonly serialiser?: Serialiser;
@@ -57,8 +57,12 @@ export const cacheDefaults = {
   sampleEvery: 0,
 } as const;
 
-export type CacheSettings = Omit<Required<CacheOptions>, 'process' | 'shared' | 'bus' | 'scope'> &
+export type CacheSettings = Omit<
+  Required<CacheOptions>,
+  'process' | 'shared' | 'bus' | 'scope' | 'database'
+> &
   Pick<CacheOptions, 'shared' | 'bus' | 'scope'> & {
+    readonly database: string | undefined;
     readonly process: Required<ProcessTierOptions> | false;
   };
 
@@ -67,7 +71,7 @@ export function cacheSettings(options: CacheOptions): CacheSettings {
   return {
     ...defaults,
     processes: 'one',
-    database: 'primary',
+    database: undefined,
     serialiser: jsonSerialiser,
     version: '1',
     freeze: process.env['NODE_ENV'] !== 'production',

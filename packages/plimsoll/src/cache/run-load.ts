@@ -1,5 +1,6 @@
 import { createContext, currentContext, runInContext } from '../kernel/context.ts';
 import { Seen } from '../kernel/seen.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
 import type { Flight } from './flight.ts';
 import type { Load, Loading } from './policy.ts';
 import { laterMark, markOf, noMark, positionOf, type Mark } from './position.ts';
@@ -20,13 +21,17 @@ export async function runLoad(flight: Flight, load: Load<unknown>, database: str
     },
   };
   const above = currentContext();
-  if (above === undefined && flight.atLeast === noMark) return await load(loading);
+  const seen = seenOf(database, flight.atLeast);
   const context = createContext({
     correlationId: above?.correlationId,
-    seen: seenOf(database, flight.atLeast),
+    seen,
     ...(above?.operation === undefined ? {} : { path: [above.operation] }),
   });
-  return await runInContext(context, () => load(loading));
+  const value = await runInContext(context, () => load(loading));
+  if (seen.owes) await settleSoon(seen);
+  const mark = seen.mark(database);
+  if (mark !== undefined && mark.read > 0n) flight.shown = { epoch: mark.epoch, lsn: mark.read };
+  return value;
 }
 
 function seenOf(database: string, mark: Mark): Seen {

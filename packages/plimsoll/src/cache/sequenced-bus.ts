@@ -91,6 +91,10 @@ export class SequencedBus implements BusConnection {
     });
   }
 
+  get silentMs(): number {
+    return this.#settings.silentMs;
+  }
+
   async start(): Promise<void> {
     const everyMs = Math.max(10, this.#settings.silentMs / 8);
     this.#watching = setInterval(() => this.#distrustSilence(), everyMs).unref();

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { background } from '../kernel/channels.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { Flight } from './flight.ts';
-import { noMark } from './position.ts';
+import { markOf, noMark, positionOf, type Position } from './position.ts';
 import type { CacheSettings } from './options.ts';
 import type { SharedAnswer, SharedValue } from './shared-store.ts';
 import type { SharedTier } from './shared-tier.ts';
@@ -17,6 +17,8 @@ const slackMs = 20;
 /** A value of the shared tier, as it was before it became text. */
 export interface Found {
   readonly value: unknown;
+  /** The latest that it may show. */
+  readonly shown: Position | undefined;
   readonly of: SharedValue;
 }
 
@@ -95,7 +97,7 @@ export class SharedFills {
     costMs: number,
   ): Promise<boolean> {
     const { key, tags, policy } = flight;
-    const data = this.#encode(key, value, policy.options.maxBytes);
+    const data = this.#encode(flight, value);
     if (data === undefined) {
       await this.tier.release(key, this.#ownerOf(flight));
       return true;
@@ -147,17 +149,21 @@ export class SharedFills {
 
   #decode(of: SharedValue): Found | undefined {
     try {
-      return { value: this.#settings.serialiser.decode(of.data), of };
+      const end = of.data.indexOf('\n');
+      const value = this.#settings.serialiser.decode(of.data.slice(end + 1));
+      return { value, shown: positionOf(of.data.slice(0, end)), of };
     } catch (error) {
       this.#report('a value of the shared tier cannot be read', error);
       return undefined;
     }
   }
 
-  #encode(key: string, value: unknown, maxBytes: number): string | undefined {
+  /** What it may show, and the value; undefined for one that is not kept. */
+  #encode({ key, shown, policy }: Flight, value: unknown): string | undefined {
     try {
       const data = this.#settings.serialiser.encode(value);
-      return data.length > maxBytes ? undefined : data;
+      const mark = shown === undefined ? noMark : markOf(shown);
+      return data.length > policy.options.maxBytes ? undefined : `${mark}\n${data}`;
     } catch (error) {
       this.#report(`the value of ${JSON.stringify(key)} cannot be made text`, error);
       return undefined;

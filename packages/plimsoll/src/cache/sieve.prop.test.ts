@@ -12,6 +12,7 @@ const entry = (key: string, bytes: number): Entry =>
     policy,
     slots: [],
     stamp: 0,
+    shown: undefined,
     mark: '',
     bytes,
     flight: 0,

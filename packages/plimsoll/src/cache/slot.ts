@@ -7,6 +7,8 @@ export interface Slot {
   version: number;
   /** The position of the latest of them: what is read from now on must be at or past it. */
   floor: Mark;
+  /** When that was heard of; on the coarse clock. */
+  raisedAtTick: number;
   /** Entries and fills that compare its version. */
   uses: number;
 }

@@ -21,6 +21,8 @@ const mostIdle = 10_000;
  * entry finds out when it is next looked at.
  */
 export class TagTable {
+  /** When a position was last heard of; on the coarse clock. */
+  raisedAtTick = -Infinity;
   readonly #tags = new Map<string, Slot>();
   readonly #keys = new Map<string, Slot>();
   // Kept only for their floors, oldest first.
@@ -87,12 +89,12 @@ export class TagTable {
     return entry.sequence === this.sequence || this.#compare(entry);
   }
 
-  invalidateTag(tag: string, floor: Mark): void {
-    this.#raise(this.#tags, tag, floor);
+  invalidateTag(tag: string, floor: Mark, tick: number): void {
+    this.#raise(this.#tags, tag, floor, tick);
   }
 
-  invalidateKey(key: string, floor: Mark): void {
-    this.#raise(this.#keys, key, floor);
+  invalidateKey(key: string, floor: Mark, tick: number): void {
+    this.#raise(this.#keys, key, floor, tick);
   }
 
   /** Those that are not in the table are compared by nobody. */
@@ -113,7 +115,7 @@ export class TagTable {
     return true;
   }
 
-  #raise(slots: Map<string, Slot>, name: string, floor: Mark): void {
+  #raise(slots: Map<string, Slot>, name: string, floor: Mark, tick: number): void {
     this.sequence += 1;
     let slot = slots.get(name);
     if (slot === undefined) {
@@ -123,14 +125,18 @@ export class TagTable {
       slot.uses = 0;
     }
     slot.version += 1;
-    slot.floor = laterMark(slot.floor, floor);
+    if (floor !== noMark) {
+      slot.floor = laterMark(slot.floor, floor);
+      slot.raisedAtTick = tick;
+      this.raisedAtTick = tick;
+    }
     if (slot.uses === 0) this.#rest(slots, slot);
   }
 
   #use(slots: Map<string, Slot>, name: string): Slot {
     let slot = slots.get(name);
     if (slot === undefined) {
-      slot = { name, version: 0, floor: this.#floorOfOthers, uses: 0 };
+      slot = { name, version: 0, floor: this.#floorOfOthers, raisedAtTick: -Infinity, uses: 0 };
       slots.set(name, slot);
     } else if (slot.uses === 0) this.#idle.delete(slot);
     slot.uses += 1;

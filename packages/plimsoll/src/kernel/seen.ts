@@ -14,7 +14,7 @@ export interface Mark {
   readonly read: Lsn;
 }
 
-/** A cache tag that the client's writes have invalidated, and the position of the last of them. */
+/** A cache tag that was invalidated, and the last position of that which the client has written or seen. */
 export interface TouchedTag {
   readonly tag: string;
   readonly written: Lsn;
@@ -144,6 +144,12 @@ export class Seen {
     this.merge(database, { epoch, written: 0n, read });
   }
 
+  /** What was shown carries these tags, and other processes may still have what was there before them. */
+  noteShown(database: string, epoch: string, tags: readonly TouchedTag[]): void {
+    const read = tags.reduce((latest, { written }) => later(latest, written), 0n);
+    this.merge(database, { epoch, written: 0n, read }, tags);
+  }
+
   /** The outcome of a commit is not known. */
   noteUnknown(database: string): void {
     const progress = this.#databases?.get(database) ?? this.#replace(database, '0.');
@@ -239,7 +245,11 @@ const fresh = (epoch: string): Progress => ({
 });
 
 function touch(progress: Progress, tag: string, written: Lsn): void {
-  if (progress.tagsDropped) return;
+  if (progress.tagsDropped) {
+    // It may be somebody else's write, of which nothing but this is known.
+    progress.written = later(progress.written, written);
+    return;
+  }
   const known = progress.tags.get(tag);
   progress.tags.delete(tag);
   progress.tags.set(tag, known === undefined ? written : later(known, written));
@@ -248,6 +258,7 @@ function touch(progress: Progress, tag: string, written: Lsn): void {
 
 function dropTags(progress: Progress): void {
   progress.tagsDropped = true;
+  for (const written of progress.tags.values()) progress.written = later(progress.written, written);
   progress.tags.clear();
 }
 

@@ -275,7 +275,6 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   /** After the commit, whose position is in the token; where it is not, the relay takes one. */
   async function publish(invalidation: RecordedInvalidation, { seen }: RequestContext): Promise<void> {
     const mark = seen.isUnknown(database.name) ? undefined : seen.mark(database.name);
-    if (mark !== undefined) seen.noteWritten(database.name, mark.epoch, mark.written, invalidation.tags);
     const at = mark === undefined ? undefined : { epoch: mark.epoch, lsn: mark.written };
     await invalidations?.relay.published(invalidation, at);
   }
