@@ -1,4 +1,11 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  hkdfSync,
+  randomBytes,
+  type KeyObject,
+} from 'node:crypto';
 import type { Problem } from './errors.ts';
 import { decodeSeen, encodeSeen } from './seen-codec.ts';
 import type { Seen } from './seen.ts';
@@ -20,7 +27,8 @@ export interface SeenTokens {
 interface Key {
   /** Tells which secret it is from. */
   readonly id: Buffer;
-  readonly bytes: Buffer;
+  /** Made once: from bytes each sealing would make it anew, and take 31 µs instead of 10 to 15. */
+  readonly key: KeyObject;
 }
 
 const sealed = 2;
@@ -61,14 +69,14 @@ export function seenTokens(secret?: SeenSecret): SeenTokens {
 
 function keyOf(secret: string): Key {
   const derived = Buffer.from(hkdfSync('sha256', secret, '', 'plimsoll seen 1', 32 + idLength));
-  return { bytes: derived.subarray(0, 32), id: derived.subarray(32) };
+  return { key: createSecretKey(derived.subarray(0, 32)), id: derived.subarray(32) };
 }
 
 /** Kind, key and initialisation vector, what is sealed, and the proof of all. */
-function seal({ id, bytes }: Key, plain: Buffer): Buffer {
+function seal({ id, key }: Key, plain: Buffer): Buffer {
   const head = Buffer.concat([Buffer.of(sealed), id]);
   const iv = randomBytes(ivLength);
-  const cipher = createCipheriv(algorithm, bytes, iv).setAAD(head);
+  const cipher = createCipheriv(algorithm, key, iv).setAAD(head);
   return Buffer.concat([head, iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
 }
 
@@ -78,7 +86,7 @@ function open(keys: readonly Key[], bytes: Buffer): Buffer | undefined {
   const key = keys.find(({ id }) => id.equals(head.subarray(1)));
   if (key === undefined) return undefined;
   const iv = bytes.subarray(headLength, headLength + ivLength);
-  const decipher = createDecipheriv(algorithm, key.bytes, iv, { authTagLength: tagLength });
+  const decipher = createDecipheriv(algorithm, key.key, iv, { authTagLength: tagLength });
   decipher.setAAD(head).setAuthTag(bytes.subarray(-tagLength));
   try {
     return Buffer.concat([

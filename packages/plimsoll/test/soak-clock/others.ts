@@ -13,7 +13,7 @@ const raise = 'update kv set version = version + 1, note = $2, history = 0 where
 
 /**
  * `random`: each read on any replica, as the read replicas of Drizzle, Prisma and TypeORM do. `window in process`: who
- * wrote in this process within two seconds reads the primary, which is kept in memory. `window in cookie`: the same
+ * wrote in this process within two seconds reads the primary, by a list in memory. `window in cookie`: the same
  * with the time of the write in a cookie, as Rails does.
  */
 export function createOthers({ primaryUrl, replicaUrls }: ProcessSettings): Others {

@@ -19,7 +19,7 @@ import { systemOf } from './system.ts';
 const processCount = 2;
 const sessions = { fast: 20, slow: 20, returning: 20, tabs: 4 };
 /** Parts of the time that is left when all has started. */
-const shares = { calm: 0.08, table: 0.17 } as const;
+const shares = { calm: 0.08, table: 0.13 } as const;
 const lastsMs = 12_000;
 /** In ten minutes. */
 const least = { faults: 100, ofEachKind: 3, reads: 500_000, offload: 0.95 } as const;

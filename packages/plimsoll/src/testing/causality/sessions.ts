@@ -182,7 +182,7 @@ export class Sessions {
     const { checker } = this.#settings;
     const begun = checker.begin(session.name, key, this.#nowMs);
     const { version, history, note, token, level, where } = await this.#system.read(key, client);
-    await this.#give(session, token);
+    await this.#give(session, token, client.token);
     const dependsOn = dependencyIn(note);
     checker.endRead(begun, { version, history, dependsOn, level, where, at: this.#nowMs });
     session.lastRead = { key, version, history };
@@ -195,7 +195,7 @@ export class Sessions {
     const note = session.lastRead === undefined ? '' : noteOf(session.lastRead);
     try {
       const { version, history, token, where } = await this.#system.write(key, note, client);
-      await this.#give(session, token);
+      await this.#give(session, token, client.token);
       checker.endWrite(begun, { version, history, where, at: this.#nowMs });
     } catch (error) {
       checker.endWrite(begun, { version: undefined, at: this.#nowMs });
@@ -204,15 +204,16 @@ export class Sessions {
     session.next = key;
   }
 
-  async #give(session: Session, token: string | undefined): Promise<void> {
+  /** `sent` is what the request had: an answer to it knows all of that. */
+  async #give(session: Session, token: string | undefined, sent: string | undefined): Promise<void> {
+    if (token === undefined) return;
     if (this.#system.merge === undefined) {
-      session.token = token ?? session.token;
+      session.token = token;
       return;
     }
-    if (token === undefined) return;
     // One after the other, or one tab's answer would undo what another one's has told.
     const merged = session.merged.then(async () => {
-      session.token = await this.#system.merge?.(session.token, token);
+      session.token = session.token === sent ? token : await this.#system.merge?.(session.token, token);
     });
     session.merged = merged.catch(() => undefined);
     await merged;
@@ -237,7 +238,8 @@ export class Sessions {
     }
     this.#handOvers.set(name, (this.#handOvers.get(name) ?? 0) + 1);
     if (to !== undefined && this.#living.has(to)) {
-      await this.#give(to, token);
+      // It was not asked by this one, and knows nothing of what that has.
+      await this.#give(to, token, undefined);
       checker.take(to.name, handed);
       return;
     }

@@ -12,7 +12,7 @@ export interface Client {
 export interface RowRead extends Version {
   /** As it was written; undefined where nothing was, with version 0. */
   readonly note: string | undefined;
-  /** Given to the client with the answer. Undefined: it keeps what it has. */
+  /** Given to the client with the answer; knows all that the one of the request did. Undefined: it keeps what it has. */
   readonly token?: string | undefined;
   /** What the path promises. Default `session`. */
   readonly level?: ReadLevel | undefined;
