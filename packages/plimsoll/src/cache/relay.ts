@@ -3,7 +3,7 @@ import { createLoop } from '../durable/loop.ts';
 import type { Purger } from '../http-cache/purger.ts';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
-import type { CacheView } from './cache.ts';
+import type { Cache } from './cache.ts';
 import { deletePublished, findUnpublished, type RecordedInvalidation } from './invalidation-rows.ts';
 import type { Position } from './position.ts';
 import { createPurgeLoop } from './purge-loop.ts';
@@ -13,7 +13,7 @@ export interface InvalidationRelayOptions {
   /** Its primary, with the tables of `cacheMigrations`. */
   readonly database: Pick<Queryable, 'query' | 'execute'>;
   /** Those whose rows it publishes. */
-  readonly caches: readonly (Pick<CacheView, 'invalidate'> & { readonly name: string })[];
+  readonly caches: readonly (Pick<Cache, 'invalidate' | 'clear'> & { readonly name: string })[];
   /** The history that positions belong to; undefined while it is not known. Default: invalidations get no position. */
   readonly epoch?: () => string | undefined;
   /** How often it looks for rows that nobody has published. Default 500. */
@@ -65,6 +65,7 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
   const purging = purgers.map((purger) =>
     createPurgeLoop({ database, purger, scope, pollMs, againMs, leaseMs }),
   );
+  let history: string | undefined;
   // Of rows that all inner tiers were told of; taken away together.
   let told: string[] = [];
 
@@ -94,7 +95,17 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
     for (const loop of purging) loop.wake();
   }
 
+  /** A promotion may have lost commits, and what they wrote may be kept: no row tells of that. */
+  async function endLostHistory(): Promise<void> {
+    const now = epoch?.();
+    if (now === undefined) return;
+    if (history !== undefined && history !== now)
+      await Promise.all(caches.map(async (cache) => await cache.clear()));
+    history = now;
+  }
+
   async function round(): Promise<boolean> {
+    await endLostHistory();
     await forget();
     const found = await findUnpublished(database, [...byName.keys()], olderThanMs, most);
     const known = epoch?.();

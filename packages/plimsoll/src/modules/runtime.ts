@@ -16,6 +16,7 @@ import {
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/relay.ts';
@@ -274,6 +275,14 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   /** After the commit, whose position is in the token; where it is not, the relay takes one. */
   async function publish(invalidation: RecordedInvalidation, { seen }: RequestContext): Promise<void> {
+    if (seen.isUnknown(database.name)) {
+      // The commit was answered and its position was not: one from now on covers it.
+      const now = database.seenUntilNow();
+      await settleSoon(now, (each) => database.settle(each));
+      seen.mergeAll(now);
+      const until = now.isUnknown(database.name) ? undefined : now.mark(database.name);
+      if (until !== undefined) seen.noteWritten(database.name, until.epoch, until.written, invalidation.tags);
+    }
     const mark = seen.isUnknown(database.name) ? undefined : seen.mark(database.name);
     const at = mark === undefined ? undefined : { epoch: mark.epoch, lsn: mark.written };
     await invalidations?.relay.published(invalidation, at);

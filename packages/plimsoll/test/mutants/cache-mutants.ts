@@ -65,12 +65,12 @@ export const cacheMutants: readonly Mutant[] = [
         file: engine,
         find: '      const startedMs = this.#clock.monotonicMs();\n      let value: V;',
         replace:
-          '      const startedMs = this.#clock.monotonicMs();\n      await this.#invalidate({ ...changed, floor });\n      let value: V;',
+          '      const startedMs = this.#clock.monotonicMs();\n      await this.#invalidate({ ...changed, floor: noMark });\n      let value: V;',
       },
       {
         file: engine,
-        find: '      flight.reflected = floor;\n      await this.#invalidate({ ...changed, floor });',
-        replace: '      flight.reflected = floor;',
+        find: '      flight.shown = position;\n      await this.#invalidate({ ...changed, floor });',
+        replace: '      flight.shown = position;',
       },
     ],
     schedules: ['a write through the cache, and a load before its commit'],
@@ -195,7 +195,7 @@ export const cacheMutants: readonly Mutant[] = [
   {
     name: 'row deleted before all were told',
     does: 'Deletes the row of an invalidation when it was published, told or not.',
-    edits: [{ file: 'cache/relay.ts', find: 'if (done === true) told.push(id);', replace: 'told.push(id);' }],
+    edits: [{ file: 'cache/relay.ts', find: 'if (done === true && isWhole) told.push(id);', replace: 'told.push(id);' }],
     schedules: ['own write, whose process died before it could tell the shared tier'],
   },
   {
@@ -204,11 +204,8 @@ export const cacheMutants: readonly Mutant[] = [
     edits: [
       {
         file: 'cache/run-load.ts',
-        find: 'return await runInContext(context, () => load(loading));',
-        replace: `const value = await runInContext(context, () => load(loading));
-  const shown = context.seen.mark(database);
-  if (shown !== undefined) loading.reflect({ epoch: shown.epoch, lsn: shown.read });
-  return value;`,
+        find: '  return value;\n}',
+        replace: '  if (flight.shown !== undefined) loading.reflect(flight.shown);\n  return value;\n}',
       },
     ],
     schedules: ['own write that waits for a standby, and a load from the primary meanwhile'],
