@@ -7,7 +7,8 @@ import { reviews } from './modules/reviews/contract.ts';
 /** The shop's public face. A query is GET, a command POST; a declared error is 422. */
 export const routes = [
   { path: '/products', operation: catalog.search },
-  { path: '/products/:sku', operation: catalog.page },
+  // A CDN keeps it for a minute: nobody purges one here, so that is how old it may be there.
+  { path: '/products/:sku', operation: catalog.page, cache: { ttlMs: 60_000, staleIfErrorMs: 3_600_000 } },
   { path: '/products/:sku/summary', operation: catalog.product },
   { path: '/products/:sku/stock', operation: inventory.stock },
   { path: '/products/:sku/rating', operation: reviews.rating },

@@ -68,6 +68,7 @@ export function openAppCache(
     caches: [cache],
     epoch: () => database.routing().epoch,
     scope,
+    ...(of.purgers === undefined ? {} : { purgers: of.purgers }),
   });
   const check = new InvalidationCheck({ queries, scope, refuse });
   return {

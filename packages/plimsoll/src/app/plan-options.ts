@@ -4,6 +4,7 @@ import type { RoutingOptions } from '../database/routing/options.ts';
 import type { InvalidationBus } from '../cache/bus.ts';
 import type { ProcessTierOptions } from '../cache/options.ts';
 import type { SharedStore } from '../cache/shared-store.ts';
+import type { Purger } from '../http-cache/purger.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
@@ -49,6 +50,11 @@ export interface CachePlan {
   readonly bus?: 'database' | InvalidationBus | false;
   /** Default `several`: two of one plan run during each deploy. */
   readonly processes?: 'one' | 'several';
+  /**
+   * Caches outside, which keep answers of routes with `cache`: each is purged of what commands invalidate. Give all
+   * processes the same. Default none.
+   */
+  readonly purgers?: readonly Purger[];
   /** Compares one of so many hits with what its handler says now. 0: none. Default 0. */
   readonly sampleEvery?: number;
   /**

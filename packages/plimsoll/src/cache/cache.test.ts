@@ -1,11 +1,12 @@
 import { channel } from 'node:diagnostics_channel';
 import { describe, expect, test } from 'vitest';
-import { createContext, runInContext } from '../kernel/context.ts';
+import { createContext, currentContext, runInContext } from '../kernel/context.ts';
 import { Seen } from '../kernel/seen.ts';
 import type { Cache } from './cache.ts';
 import { createCache } from './create-cache.ts';
 import { gate, HandClock, settled } from './fixtures/hand-clock.ts';
 import { memoryBus } from './memory-bus.ts';
+import { memorySharedStore } from './memory-shared-store.ts';
 import type { CacheOptions } from './options.ts';
 import { cachePolicy, type CachePolicyOptions } from './policy.ts';
 
@@ -519,4 +520,39 @@ test('several processes without a bus are refused, unless the process keeps noth
   expect(() => createCache({ name: 'a', processes: 'several' })).toThrow(/bus: is missing/);
   expect(() => createCache({ name: 'a', processes: 'several', process: false })).not.toThrow();
   expect(() => createCache({ name: 'a', processes: 'several', bus: memoryBus() })).not.toThrow();
+});
+
+test('who is answered has seen what the load has shown, whatever tier answers', async () => {
+  const shared = memorySharedStore();
+  const [one, other] = [createCache({ name: 'shown', shared }), createCache({ name: 'shown', shared })];
+  const read = async (): Promise<number> => {
+    currentContext()?.seen.noteRead('db', '1.a', 5n);
+    return 1;
+  };
+  const never = (): never => expect.unreachable();
+  const by = (cache: Cache, load: () => Promise<number>): Promise<Seen> => {
+    const seen = new Seen();
+    return runInContext(createContext({ seen }), () =>
+      cache.get('k', { ttlMs: 60_000, tags: ['t'] }, load),
+    ).then(() => seen);
+  };
+  expect((await by(one, read)).mark('db')).toMatchObject({ epoch: '1.a', read: 5n, written: 0n });
+  expect((await by(one, never)).mark('db')).toMatchObject({ read: 5n });
+  // From the shared tier, and then from what this one keeps of it.
+  await expect.poll(async () => (await by(other, read)).mark('db')).toMatchObject({ read: 5n });
+  expect((await by(other, never)).mark('db')).toMatchObject({ read: 5n });
+});
+
+test('an invalidation without a position takes that of the commit that its context has made', async () => {
+  const cache = createCache({ name: 'committed' });
+  const seen = new Seen();
+  seen.noteWritten('db', '1.a', 7n);
+  await runInContext(createContext({ seen }), () => cache.invalidate({ tags: ['t'] }));
+  expect(seen.touchedTags('db')).toEqual([{ tag: 't', written: 7n }]);
+  const atLeast: unknown[] = [];
+  await cache.get('k', { ttlMs: 60_000, tags: ['t'] }, (loading) => {
+    atLeast.push(loading.atLeast);
+    return 1;
+  });
+  expect(atLeast).toEqual([{ epoch: '1.a', lsn: 7n }]);
 });

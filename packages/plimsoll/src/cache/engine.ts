@@ -48,12 +48,6 @@ export class CacheEngine implements Cache {
     this.#coarse = new CoarseClock(clock);
     // With nothing to keep there is nothing to distrust.
     this.#kept = new Kept(limits || { maxEntries: 0, maxBytes: 0 }, bus === undefined);
-    if (shared !== undefined) {
-      const table = shared.open({ name: `${name}:${serialiser.name}${version}`, clock, scope: this.#scope });
-      const { sharedSoftMs: softMs, sharedHardMs: hardMs } = settings;
-      const tier = new SharedTier({ table, name, clock, scope: this.#scope, softMs, hardMs });
-      this.#shared = new SharedFills(tier, settings, this.#scope);
-    }
     this.#bus = bus?.open({
       name,
       clock,
@@ -67,6 +61,12 @@ export class CacheEngine implements Cache {
       coarse: this.#coarse,
       lateMs: this.#bus?.silentMs,
     });
+    if (shared !== undefined) {
+      const table = shared.open({ name: `${name}:${serialiser.name}${version}`, clock, scope: this.#scope });
+      const { sharedSoftMs: softMs, sharedHardMs: hardMs } = settings;
+      const tier = new SharedTier({ table, name, clock, scope: this.#scope, softMs, hardMs });
+      this.#shared = new SharedFills(tier, settings, this.#scope, this.#readers);
+    }
     this.#flights = new Flights({
       readers: this.#readers,
       kept: this.#kept,

@@ -168,7 +168,7 @@ export class Flights {
     try {
       flight.atLeast = laterMark(flight.atLeast, found?.answer.floor ?? this.#kept.floor);
       if (found?.answer.leased === true) void shared?.keepLease(flight);
-      value = await runLoad(flight, load, this.#readers.database);
+      value = await runLoad(flight, load, this.#readers);
     } catch (error) {
       this.#counts.loadFailures += 1;
       flight.failedForMs = policy.failedForMs(this.#settings.random);

@@ -59,7 +59,7 @@ export class Readers {
   ): Reader {
     if (context === undefined) return anybody;
     const { seen, strong } = context;
-    const database = this.#nameIn(seen);
+    const database = this.nameIn(seen);
     if ((strong && inCommands === 'load') || seen.isUnknown(database))
       return { mustLoad: true, need: noMark };
     const mark = seen.mark(database);
@@ -73,7 +73,7 @@ export class Readers {
    * moment ago, of which another process may not have heard yet.
    */
   note(seen: Seen, shown: Position | undefined, slots: readonly Slot[]): void {
-    if (shown !== undefined) seen.noteRead(this.#nameIn(seen), shown.epoch, shown.lsn);
+    if (shown !== undefined) seen.noteRead(this.nameIn(seen), shown.epoch, shown.lsn);
     if (this.#lateTicks === undefined) return;
     const sinceTick = this.#coarse.tick() - this.#lateTicks;
     if (this.#table.raisedAtTick < sinceTick) return;
@@ -81,7 +81,7 @@ export class Readers {
       const floor = slot.raisedAtTick < sinceTick ? undefined : positionOf(slot.floor);
       if (floor === undefined) continue;
       const tags: readonly TouchedTag[] = [{ tag: slot.name, written: floor.lsn }];
-      seen.noteShown(this.#nameIn(seen), floor.epoch, tags);
+      seen.noteShown(this.nameIn(seen), floor.epoch, tags);
     }
   }
 
@@ -92,7 +92,7 @@ export class Readers {
   positionOf(tags: readonly string[], given: Position | undefined): Position | undefined {
     const seen = currentContext()?.seen;
     if (seen === undefined) return given;
-    const database = this.#nameIn(seen);
+    const database = this.nameIn(seen);
     const mark = seen.mark(database);
     const isKnown = mark !== undefined && mark.written > 0n && !seen.isUnknown(database);
     const position = given ?? (isKnown ? { epoch: mark.epoch, lsn: mark.written } : undefined);
@@ -102,10 +102,15 @@ export class Readers {
     return position;
   }
 
-  #nameIn(seen: Seen): string {
+  learn(database: string): void {
+    this.#only ??= database;
+  }
+
+  /** Learns it, when it was not given. */
+  nameIn(seen: Seen): string {
     if (this.#database !== undefined) return this.#database;
     const [first, second] = seen.databases;
-    if (first !== undefined && second === undefined) this.#only ??= first;
+    if (first !== undefined && second === undefined) this.learn(first);
     return this.#only ?? nameOfNone;
   }
 }

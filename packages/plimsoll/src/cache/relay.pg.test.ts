@@ -37,9 +37,14 @@ function listener(name: string, answer = true) {
     name,
     heard,
     answer,
+    cleared: 0,
     async invalidate(what: Invalidating) {
       heard.push(what);
       return this.answer;
+    },
+    async clear() {
+      this.cleared += 1;
+      return true;
     },
   };
 }
@@ -153,6 +158,31 @@ describe('a row', () => {
     await database.execute(sql`delete from plimsoll.invalidation`);
   });
 });
+
+test('a promotion ends everything that is kept: what it lost, no row tells of', async () => {
+  let epoch: string | undefined;
+  const cache = listener('promoted');
+  const relay = createInvalidationRelay({ database, caches: [cache], pollMs: 10, epoch: () => epoch });
+  await relay.start();
+  for (const known of ['1.a', undefined, '1.a']) {
+    epoch = known;
+    await recordAndWait(cache);
+  }
+  expect(cache.cleared).toBe(0);
+  epoch = '2.b';
+  await expect.poll(() => cache.cleared, { timeout: 10_000 }).toBe(1);
+  await recordAndWait(cache);
+  expect(cache.cleared).toBe(1);
+  await relay.stop();
+});
+
+/** Until the relay has had a round. */
+async function recordAndWait(cache: ReturnType<typeof listener>): Promise<void> {
+  const before = cache.heard.length;
+  await database.transaction((tx) => recordInvalidation(tx, cache.name, { tags: ['t'] }));
+  await database.execute(sql`update plimsoll.invalidation set written_at = written_at - interval '1 hour'`);
+  await expect.poll(() => cache.heard.length, { timeout: 10_000 }).toBeGreaterThan(before);
+}
 
 test('starts and stops in every awkward way', async () => {
   await stress(createInvalidationRelay({ database, caches: [], pollMs: 5 }));

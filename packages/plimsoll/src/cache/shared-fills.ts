@@ -4,6 +4,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import type { Flight } from './flight.ts';
 import { markOf, noMark, positionOf, type Position } from './position.ts';
 import type { CacheSettings } from './options.ts';
+import type { Readers } from './readers.ts';
 import type { SharedAnswer, SharedValue } from './shared-store.ts';
 import type { SharedTier } from './shared-tier.ts';
 
@@ -27,13 +28,15 @@ export class SharedFills {
   readonly tier: SharedTier;
   readonly #settings: CacheSettings;
   readonly #scope: object;
+  readonly #readers: Readers;
   readonly #owner = randomUUID();
   #rejected = 0;
 
-  constructor(tier: SharedTier, settings: CacheSettings, scope: object) {
+  constructor(tier: SharedTier, settings: CacheSettings, scope: object, readers: Readers) {
     this.tier = tier;
     this.#settings = settings;
     this.#scope = scope;
+    this.#readers = readers;
   }
 
   /** Fills that came too late, by what the store knew. */
@@ -151,7 +154,9 @@ export class SharedFills {
     try {
       const end = of.data.indexOf('\n');
       const value = this.#settings.serialiser.decode(of.data.slice(end + 1));
-      return { value, shown: positionOf(of.data.slice(0, end)), of };
+      const [mark = noMark, database] = of.data.slice(0, end).split(' ', 2);
+      if (database !== undefined) this.#readers.learn(decodeURIComponent(database));
+      return { value, shown: positionOf(mark), of };
     } catch (error) {
       this.#report('a value of the shared tier cannot be read', error);
       return undefined;
@@ -162,8 +167,9 @@ export class SharedFills {
   #encode({ key, shown, policy }: Flight, value: unknown): string | undefined {
     try {
       const data = this.#settings.serialiser.encode(value);
-      const mark = shown === undefined ? noMark : markOf(shown);
-      return data.length > policy.options.maxBytes ? undefined : `${mark}\n${data}`;
+      const head =
+        shown === undefined ? '' : `${markOf(shown)} ${encodeURIComponent(this.#readers.database)}`;
+      return data.length > policy.options.maxBytes ? undefined : `${head}\n${data}`;
     } catch (error) {
       this.#report(`the value of ${JSON.stringify(key)} cannot be made text`, error);
       return undefined;

@@ -12,7 +12,7 @@ import { httpCachePolicy, type HttpCachePolicy, type HttpCachePolicyOptions } fr
 import { currentContext } from '../kernel/context.ts';
 import { validate } from '../kernel/validate.ts';
 import type { Schema } from '../modules/contract.ts';
-import type { Route } from './route.ts';
+import { withTags, type Route } from './route.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** What a query was asked and has answered, and how long that took since the request came. Milliseconds. */
@@ -49,7 +49,7 @@ export class RouteCache {
     cookies: readonly string[] | undefined,
   ) {
     this.#route = route;
-    this.#policy = httpCachePolicy(cache);
+    this.#policy = httpCachePolicy(withTags(route, cache) as HttpCachePolicyOptions);
     this.#scope = scope;
     this.#cookies = cookies;
   }
@@ -60,7 +60,8 @@ export class RouteCache {
   ): Promise<RouteAnswer> {
     const { id, input: schema } = this.#route.operation;
     const body = output === undefined ? '' : JSON.stringify(output);
-    const isKnown = currentContext()?.caller?.principal !== undefined;
+    const { principal, tenant } = currentContext()?.caller ?? {};
+    const isKnown = principal !== undefined || tenant !== undefined;
     const isAnonymous = !isKnown && !setsCookie && !isPersonal(headers, this.#cookies);
     const answer = cacheableAnswer(this.#policy, {
       // As the schema makes it: from a spelling of the client, tags would be others than those that are purged.

@@ -8,8 +8,14 @@ type RouteCache<Op extends AnyOperation> = Op extends {
   readonly input: infer I extends Schema;
   readonly output: infer O;
 }
-  ? HttpCachePolicyOptions<Output<I>, O extends Schema ? Output<O> : undefined>
+  ? TaggedBy<Op, HttpCachePolicyOptions<Output<I>, O extends Schema ? Output<O> : undefined>>
   : HttpCachePolicyOptions;
+/** A query whose contract says its tags need not say them again. */
+type TaggedBy<Op, Options extends { readonly tags: unknown }> = Op extends {
+  readonly tags: (input: never) => readonly string[];
+}
+  ? Omit<Options, 'tags'> & Partial<Pick<Options, 'tags'>>
+  : Options;
 
 export interface RouteOptions<Op extends AnyOperation = AnyOperation> {
   /** Status of success. Default 200, or 204 for a command without output. */
@@ -83,13 +89,23 @@ export function routeProblems(route: Route, path: string): readonly Problem[] {
       path,
       message: `${operation.id} cannot ${session} a session; only a command that is run at once can`,
     });
-  if (cache !== undefined) problems.push(...cacheProblems(route, cache, `${path}.cache`));
+  if (cache !== undefined)
+    problems.push(...cacheProblems(route, cache as HttpCachePolicyOptions<never>, `${path}.cache`));
   return problems;
+}
+
+/** With the tags of the contract, where the route gives none. */
+export function withTags(
+  { operation }: Route,
+  cache: HttpCachePolicyOptions<never>,
+): HttpCachePolicyOptions<never> {
+  const { tags } = operation as { readonly tags?: HttpCachePolicyOptions<never>['tags'] };
+  return tags === undefined ? cache : { ...cache, tags: cache.tags ?? tags };
 }
 
 function cacheProblems(route: Route, cache: HttpCachePolicyOptions<never>, path: string): readonly Problem[] {
   const { id, kind } = route.operation;
-  const problems = [...httpCacheProblems(cache, path)];
+  const problems = [...httpCacheProblems(withTags(route, cache), path)];
   if (kind === 'command')
     problems.push({ path, message: `${id} is a command; only what a query answers can be kept` });
   else if (successStatus(route) !== 200)

@@ -195,7 +195,13 @@ export const cacheMutants: readonly Mutant[] = [
   {
     name: 'row deleted before all were told',
     does: 'Deletes the row of an invalidation when it was published, told or not.',
-    edits: [{ file: 'cache/relay.ts', find: 'if (done === true && isWhole) told.push(id);', replace: 'told.push(id);' }],
+    edits: [
+      {
+        file: 'cache/relay.ts',
+        find: 'if (done === true && isWhole) told.push(id);',
+        replace: 'told.push(id);',
+      },
+    ],
     schedules: ['own write, whose process died before it could tell the shared tier'],
   },
   {
