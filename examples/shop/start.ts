@@ -19,7 +19,9 @@ import { createDatabase, migrate } from 'plimsoll/database';
 import { demonstrateFixes, watchMs } from './faulty/demonstrate.ts';
 import { makeFaulty } from './faulty/history.ts';
 import type { Handlers } from './faulty/prove-fixes.ts';
+import { measurePatterns } from './patterns/measure-patterns.ts';
 import { importRetail, type ImportReport } from './retail/import.ts';
+import { readWeek } from './retail/week.ts';
 import { startOutside } from './start-outside.ts';
 import { createShopScenario } from './traffic/scenario.ts';
 
@@ -37,10 +39,15 @@ Usage: npm start -- [options]
   --max-rps <number>    never offer more than this
   --faulty              the shop with two faults: measure it, let the doctor find them, fix one after the other
                         and measure again after each; about four minutes, three measurements of --duration
+  --patterns            measure it without replicas and caches, with a replica, and with both, while customers check
+                        that they are shown what they have written and seen; three measurements of --duration
   --json                the report as JSON on standard output
   --help                this page
 
 DATABASE_URL and DATABASE_REPLICA_URLS (separated by commas) use your own servers instead of the embedded ones.`;
+
+/** Few, so that the customers who check meet each other's writes. */
+const checkedProducts = 40;
 
 const started = performance.now();
 const elapsed = (): string => `${((performance.now() - started) / 1_000).toFixed(1).padStart(6)} s`;
@@ -51,6 +58,7 @@ interface Options {
   readonly exit: boolean;
   readonly fresh: boolean;
   readonly faulty: boolean;
+  readonly patterns: boolean;
   readonly json: boolean;
   /** Undefined: 3000, or any free one when that is taken. */
   readonly port: number | undefined;
@@ -98,11 +106,11 @@ async function main(options: Options): Promise<void> {
   // The shop is another one after each restart; the last is stopped before the servers it uses.
   const running: { shop?: Child } = {};
   servers.defer(() => running.shop?.stop());
-  const startShop = async (handlers: Handlers): Promise<string> => {
+  const startShop = async (variables: Readonly<Record<string, string>>): Promise<string> => {
     const earlier = running.shop;
     delete running.shop;
     await earlier?.stop();
-    const shopEnv = { ...env, SHOP_FAULTY: handlers === 'faulty' ? '1' : '0' };
+    const shopEnv = { ...env, SHOP_FAULTY: '0', ...variables };
     const child = await startChild({
       name: 'the shop',
       file: cli,
@@ -135,7 +143,7 @@ async function main(options: Options): Promise<void> {
         databaseUrl: url,
         replicaUrls,
         caughtUp,
-        restart: startShop,
+        restart: (handlers: Handlers) => startShop({ SHOP_FAULTY: handlers === 'faulty' ? '1' : '0' }),
         measure: measureAt,
         say,
         json: options.json,
@@ -145,7 +153,22 @@ async function main(options: Options): Promise<void> {
       if (!signal.aborted) throw error;
       say(`stopped: ${(signal.reason as Error).message}`);
     }
-  } else printReport(await measureAt(await startShop('healthy')), options);
+  } else if (options.patterns) {
+    say(
+      `three measurements, about ${Math.ceil((3 * options.durationMs + 20_000) / 60_000)} minutes, seed ${seed}`,
+    );
+    const { products } = await readWeek();
+    const skus = [...products.keys()].slice(0, checkedProducts);
+    const measured = await measurePatterns({
+      replicaUrls,
+      restart: startShop,
+      measure: measureAt,
+      skus,
+      say,
+      json: options.json,
+    });
+    if (measured.some(({ checked }) => checked.violations.length > 0)) process.exitCode = 1;
+  } else printReport(await measureAt(await startShop({})), options);
   if (options.exit || signal.aborted) return;
   const { shop } = running;
   if (shop === undefined) return;
@@ -273,6 +296,7 @@ function readOptions(): Options | undefined {
       exit: { type: 'boolean' },
       fresh: { type: 'boolean' },
       faulty: { type: 'boolean' },
+      patterns: { type: 'boolean' },
       json: { type: 'boolean' },
       pool: { type: 'string' },
       data: { type: 'string' },
@@ -301,11 +325,14 @@ function readOptions(): Options | undefined {
     problems.push(
       '--faulty drops an index and adds orders, so it never uses the database of DATABASE_URL; unset that',
     );
+  if (values.faulty === true && values.patterns === true)
+    problems.push('--faulty and --patterns each measure a shop of their own; give one');
   if (problems.length > 0) throw new TypeError(problems.join('\n'));
   return {
     exit: values.exit === true,
     fresh: values.fresh === true,
     faulty: values.faulty === true,
+    patterns: values.patterns === true,
     json: values.json === true,
     port,
     durationMs,
