@@ -125,14 +125,14 @@ export class CausalityChecker {
     const { level = 'session', dependsOn } = answer;
     const got = pointOf(answer);
     const session = this.#sessionOf(name);
-    const require = (guarantee: Guarantee, points: readonly Point[]): void => {
+    const mustShow = (guarantee: Guarantee, points: readonly Point[]): void => {
       if (points.some((point) => this.#isOlder(key, got, point)))
         this.#report(guarantee, begun, session, this.#newest(key, points), answer);
     };
-    if (level !== 'eventual') require('read-your-writes', floors.written);
+    if (level !== 'eventual') mustShow('read-your-writes', floors.written);
     if (level === 'session') {
-      require('monotonic-reads', floors.read);
-      require('writes-follow-reads', floors.followed);
+      mustShow('monotonic-reads', floors.read);
+      mustShow('writes-follow-reads', floors.followed);
       const lost = this.#lossOf(key, got, begun.history);
       if (lost !== undefined) this.#report('one-history', begun, session, leftBy(lost, key), answer);
       session.history = Math.max(session.history, got.history);
