@@ -2,6 +2,7 @@ import { startCluster } from '@plimsoll/embedded';
 import pg from 'pg';
 import { createDatabase, migrate, routingMigrations, Seen, sql, type Database } from 'plimsoll/database';
 import { rowOf, shuffled, type Area, type Row } from '../report.ts';
+import { lagCells, lagCellsMs, lagRows, lagSettings } from './lag.ts';
 import { startDelayProxy } from './proxy.ts';
 
 interface Subject {
@@ -142,9 +143,20 @@ function writers(database: Database, primary: pg.Pool): readonly Subject[] {
 
 /**
  * What routing costs: a read that follows its reader's position beside plain `pg` on the same replica, and a commit that
- * learns its position beside plain `pg`, directly and with 2.5 ms each way between.
+ * learns its position beside plain `pg`, directly and with 2.5 ms each way between. And what it gives: reads on
+ * replicas, and own writes that they hide, beside what is done elsewhere, by how late the replicas are.
  */
-export const bench: Area = async ({ rounds = 5, timeLeftMs, say }) => {
+export const bench: Area = async (options) => {
+  const costs = await costOf({ ...options, timeLeftMs: () => options.timeLeftMs() - lagCellsMs });
+  const cells = await lagCells(options.timeLeftMs, options.say);
+  return {
+    rows: [...costs.rows, ...lagRows(cells)],
+    settings: { ...costs.settings, ...lagSettings },
+    raw: { costs: costs.raw, lag: cells },
+  };
+};
+
+const costOf: Area = async ({ rounds = 5, timeLeftMs, say }) => {
   say('bench: PostgreSQL with one replica');
   await using cluster = await startCluster({ replicas: 1 });
   const server = await cluster.createDatabase();

@@ -9,17 +9,18 @@ const sweepMs = 60_000;
 const sweepRows = 1_000;
 
 const readSql = `
-  select database, epoch, written, read, tags::text as tags, unknown_until > now() as unknown
+  select database, epoch, written, read, tags::text as tags, unknown_until > now() as unknown,
+    wrote_at_ms::float8 as "wroteAtMs"
   from plimsoll.seen where id = $1 and expires_at > now()`;
 
 /** The same as `Seen.mergeAll`, on the row as it is when its lock is had. In the order of the key: no two wait for each other. */
 const mergeSql = `
-  insert into plimsoll.seen as s (id, database, timeline, epoch, written, read, tags, unknown_until, expires_at)
+  insert into plimsoll.seen as s (id, database, timeline, epoch, written, read, tags, unknown_until, wrote_at_ms, expires_at)
   select $1, n.database, n.timeline, n.epoch, n.written, n.read, n.tags,
-    case when n.unknown then now() + $3::float8 * interval '1 ms' else '-infinity' end,
+    case when n.unknown then now() + $3::float8 * interval '1 ms' else '-infinity' end, n."wroteAtMs",
     now() + $3::float8 * interval '1 ms'
   from jsonb_to_recordset($2::jsonb) n (
-    database text, timeline int8, epoch text, written text, read text, tags jsonb, unknown bool)
+    database text, timeline int8, epoch text, written text, read text, tags jsonb, unknown bool, "wroteAtMs" int8)
   order by n.database collate "C"
   on conflict (id, database) do update set
     (timeline, epoch, written, read, tags) = (
@@ -40,6 +41,7 @@ const mergeSql = `
         select s.expires_at <= now() or (excluded.timeline, excluded.epoch) > (s.timeline, s.epoch) as replaces,
           s.epoch = excluded.epoch as joins) how),
     unknown_until = greatest(s.unknown_until, excluded.unknown_until),
+    wrote_at_ms = greatest(s.wrote_at_ms, excluded.wrote_at_ms),
     expires_at = greatest(s.expires_at, excluded.expires_at)`;
 
 // Rows that somebody is at are in use.

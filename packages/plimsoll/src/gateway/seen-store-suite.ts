@@ -28,6 +28,7 @@ export function seenFacts(seen: Seen): unknown {
       database,
       isMarked ? [epoch, wrote, read, seen.hasDroppedTags(database), tags.toSorted()] : undefined,
       seen.mayHaveWritten(database),
+      seen.wroteAtMs(database),
     ];
   });
 }
@@ -78,6 +79,21 @@ export const seenStoreSuite: readonly SeenStoreCase[] = [
       await store.merge(id, early, hour);
       await holds(store, id, joined(late, early));
       assert.equal((await store.read(id)).tagFloor('db', ['a']), 9n);
+    },
+  },
+  {
+    name: 'when something was written is kept, is the latest, and outlives a history',
+    async run(store) {
+      const id = randomUUID();
+      const parts = [1_700_000_000_123, 1_700_000_000_125, 1_700_000_000_124].map((atMs, n) => {
+        const seen = written(7n, [], `${n + 1}.a`);
+        seen.noteWroteAt('db', atMs);
+        return seen;
+      });
+      for (const part of parts) await store.merge(id, part, hour);
+      await store.merge(id, written(9n, [], '9.a'), hour);
+      await holds(store, id, joined(...parts, written(9n, [], '9.a')));
+      assert.equal((await store.read(id)).wroteAtMs('db'), 1_700_000_000_125);
     },
   },
   {

@@ -26,6 +26,8 @@ export interface SeenRow {
   /** The position of each; null when there were too many. */
   readonly tags: Readonly<Record<string, string>> | null;
   readonly unknown: boolean;
+  /** When something was last written; 0 when nothing was. Outlives epochs. */
+  readonly wroteAtMs: number;
 }
 
 export function rowsOf(seen: Seen): readonly SeenRow[] {
@@ -42,13 +44,14 @@ export function rowsOf(seen: Seen): readonly SeenRow[] {
       read: digits(read),
       tags: seen.hasDroppedTags(database) ? null : Object.fromEntries(tags),
       unknown: seen.mayHaveWritten(database),
+      wroteAtMs: Math.round(seen.wroteAtMs(database) ?? 0),
     };
   });
 }
 
 export function seenOf(rows: Iterable<Omit<SeenRow, 'timeline'>>): Seen {
   const seen = new Seen();
-  for (const { database, epoch, written, read, tags, unknown } of rows) {
+  for (const { database, epoch, written, read, tags, unknown, wroteAtMs } of rows) {
     const name = JSON.parse(database) as string;
     const touched = Object.entries(tags ?? {}).map(([tag, at]) => ({
       tag: JSON.parse(tag) as string,
@@ -58,6 +61,7 @@ export function seenOf(rows: Iterable<Omit<SeenRow, 'timeline'>>): Seen {
     // Where only the outcome of a commit is unknown, there is no position.
     if (mark.written > 0n || mark.read > 0n) seen.merge(name, mark, touched, tags === null);
     if (unknown) seen.noteUnknown(name);
+    if (wroteAtMs > 0) seen.noteWroteAt(name, wroteAtMs);
   }
   return seen;
 }

@@ -77,6 +77,8 @@ export class SharedSeen {
       const mark = seen.mark(name);
       if (mark !== undefined && (mark.written > 0n || mark.read > 0n))
         news.merge(name, mark, seen.touchedTags(name), seen.hasDroppedTags(name));
+      const wroteAtMs = seen.wroteAtMs(name);
+      if (wroteAtMs !== undefined) news.noteWroteAt(name, wroteAtMs);
       // Told again with each request, it would last for ever.
       if (seen.mayHaveWritten(name) && facts.unknowns > (known?.unknowns ?? 0)) news.noteUnknown(name);
     }
@@ -150,6 +152,9 @@ function take(held: Seen, name: string, seen: Seen): void {
   if (mark !== undefined && (mark.written > 0n || mark.read > 0n))
     seen.merge(name, mark, held.touchedTags(name), held.hasDroppedTags(name));
   if (held.isUnknown(name)) seen.noteUnsure(name);
+  const wroteAtMs = held.wroteAtMs(name);
+  // By a clock that is ahead it was not before now.
+  if (wroteAtMs !== undefined) seen.noteWroteAt(name, Math.min(wroteAtMs, Date.now()));
 }
 
 export function factsOf(seen: Seen): Facts {
@@ -158,7 +163,14 @@ export function factsOf(seen: Seen): Facts {
     const { epoch, written, read } = seen.mark(name) ?? {};
     const tags = seen.touchedTags(name).map(({ tag, written: at }) => `${at} ${tag}`);
     const dropped = seen.hasDroppedTags(name);
-    const marked = JSON.stringify([epoch, String(written), String(read), dropped, tags]);
+    const marked = JSON.stringify([
+      epoch,
+      String(written),
+      String(read),
+      dropped,
+      tags,
+      seen.wroteAtMs(name),
+    ]);
     facts.set(name, { marked, unknowns: seen.unknowns(name) });
   }
   return facts;

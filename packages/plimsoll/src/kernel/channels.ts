@@ -47,7 +47,7 @@ export interface QueryMessage {
  * Why a read went where it went. To a replica: `intent` asked for nothing that it could lack, `token` it has what its
  * reader has seen, `tx` a snapshot, `conflict` another server failed first. To the primary: `intent` asked for it,
  * `token` no replica has what its reader has seen, `lag` they are too late, `epoch` its reader saw another history,
- * `unknown` its reader's last commit has no position, `no_replica` none is well, `conflict` a replica failed first,
+ * `unknown` its reader's last commit has no position, `window` its reader wrote a moment ago, `no_replica` none is well, `conflict` a replica failed first,
  * `tx` a snapshot that no replica can serve. `budget`: refused, as much falls back to the primary as may.
  */
 export type RouteReason =
@@ -57,6 +57,7 @@ export type RouteReason =
   | 'lag'
   | 'epoch'
   | 'unknown'
+  | 'window'
   | 'no_replica'
   | 'budget'
   | 'conflict';

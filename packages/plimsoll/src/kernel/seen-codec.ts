@@ -7,16 +7,19 @@ const version = 1;
 const isUnknown = 1;
 const hasDropped = 2;
 const hasMark = 4;
+const hasTime = 8;
+/** Milliseconds of the wall clock. */
+const timeBytes = 6;
 const anEpoch = /^\d{1,10}\.[\w-]{0,64}$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * What a client has seen, as bytes: the same for the same. Undefined when it is nothing. What does not fit loses its
  * tags first, which makes all of them touched, and then its positions, which leaves those databases to their
- * primaries. The names of some twenty databases always fit; what is beyond that is left out.
+ * primaries; when something was written is kept. The names of some twenty databases always fit; what is beyond that is left out.
  */
 export function encodeSeen(seen: Seen): Buffer | undefined {
-  const names = [...seen.databases].filter((name) => seen.mayHaveWritten(name) || isMarked(seen, name));
+  const names = [...seen.databases].filter((name) => flagsOf(seen, name) !== 0);
   if (names.length === 0) return undefined;
   const head = Buffer.of(version);
   for (const withTags of [true, false]) {
@@ -29,7 +32,11 @@ export function encodeSeen(seen: Seen): Buffer | undefined {
   for (const name of names.toSorted(
     (a, b) => Number(seen.mayHaveWritten(b)) - Number(seen.mayHaveWritten(a)),
   )) {
-    const bare = Buffer.concat([Buffer.of(isUnknown), text(name)]);
+    const bare = Buffer.concat([
+      Buffer.of(isUnknown | (flagsOf(seen, name) & hasTime)),
+      text(name),
+      time(seen, name),
+    ]);
     if (bare.length > left) continue;
     left -= bare.length;
     parts.push(bare);
@@ -43,15 +50,23 @@ function isMarked(seen: Seen, name: string): boolean {
   return mark !== undefined && (mark.written > 0n || mark.read > 0n);
 }
 
+/** All but {@link hasDropped}. */
+function flagsOf(seen: Seen, name: string): number {
+  return (
+    (seen.mayHaveWritten(name) ? isUnknown : 0) |
+    (isMarked(seen, name) ? hasMark : 0) |
+    (seen.wroteAtMs(name) === undefined ? 0 : hasTime)
+  );
+}
+
 function entry(seen: Seen, name: string, withTags: boolean): Buffer {
   const mark = seen.mark(name);
   const marked = mark !== undefined && isMarked(seen, name);
   const touched = marked ? seen.touchedTags(name) : [];
   const dropped = marked && (seen.hasDroppedTags(name) || (!withTags && touched.length > 0));
   const tags = withTags ? touched : [];
-  const flags =
-    (seen.mayHaveWritten(name) ? isUnknown : 0) | (dropped ? hasDropped : 0) | (marked ? hasMark : 0);
-  const parts = [Buffer.of(flags), text(name)];
+  const flags = flagsOf(seen, name) | (dropped ? hasDropped : 0);
+  const parts = [Buffer.of(flags), text(name), time(seen, name)];
   if (marked) {
     parts.push(text(mark.epoch), position(mark.written), position(mark.read), Buffer.of(tags.length));
     for (const { tag, written } of tags) parts.push(text(tag), position(written));
@@ -70,6 +85,15 @@ function text(value: string): Buffer {
 function position(lsn: Lsn): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64BE(lsn);
+  return bytes;
+}
+
+/** Empty where nothing was written. */
+function time(seen: Seen, name: string): Buffer {
+  const atMs = seen.wroteAtMs(name);
+  if (atMs === undefined) return Buffer.alloc(0);
+  const bytes = Buffer.alloc(timeBytes);
+  bytes.writeUIntBE(Math.round(atMs), 0, timeBytes);
   return bytes;
 }
 
@@ -96,6 +120,7 @@ export function decodeSeen(bytes: Buffer): Seen | undefined {
 function readEntry(reader: Reader, seen: Seen): string {
   const flags = reader.byte();
   const name = reader.text();
+  if ((flags & hasTime) !== 0) seen.noteWroteAt(name, reader.time());
   if ((flags & hasMark) !== 0) {
     const epoch = reader.text();
     if (!anEpoch.test(epoch)) throw new RangeError('no epoch');
@@ -129,6 +154,11 @@ class Reader {
   position(): Lsn {
     this.#at += 8;
     return this.#bytes.readBigUInt64BE(this.#at - 8);
+  }
+
+  time(): number {
+    this.#at += timeBytes;
+    return this.#bytes.readUIntBE(this.#at - timeBytes, timeBytes);
   }
 
   text(): string {

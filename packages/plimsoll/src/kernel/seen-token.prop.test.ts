@@ -7,18 +7,20 @@ import { Seen } from './seen.ts';
 const aPosition = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
 const aName = fc.oneof(fc.constantFrom('orders', 'a'), fc.string({ unit: 'binary', maxLength: 80 }));
 const aStep = fc.record({
-  kind: fc.constantFrom('written', 'read', 'unknown'),
+  kind: fc.constantFrom('written', 'read', 'unknown', 'time'),
   database: aName,
   epoch: fc.constantFrom('1.a', '2.0b2f6a5e-6a0e-4a6b-9d1e-1c2d3e4f5a6b', '10.7301234567890123456'),
   at: aPosition,
+  atMs: fc.nat(1_700_000_000_000),
   tags: fc.array(fc.string({ unit: 'binary', maxLength: 60 }), { maxLength: 12 }),
 });
 const aSeen = (maxLength: number): fc.Arbitrary<Seen> =>
   fc.array(aStep, { maxLength }).map((steps) => {
     const seen = new Seen();
-    for (const { kind, database, epoch, at, tags } of steps) {
+    for (const { kind, database, epoch, at, atMs, tags } of steps) {
       if (kind === 'written') seen.noteWritten(database, epoch, at, tags);
       else if (kind === 'read') seen.noteRead(database, epoch, at);
+      else if (kind === 'time') seen.noteWroteAt(database, atMs);
       else seen.noteUnknown(database);
     }
     return seen;
@@ -28,7 +30,14 @@ const facts = (seen: Seen): object =>
   [...seen.databases].map((name) => {
     const mark = seen.mark(name);
     const positions = mark && { epoch: mark.epoch, written: mark.written, read: mark.read };
-    return [name, positions, seen.isUnknown(name), seen.hasDroppedTags(name), seen.touchedTags(name)];
+    return [
+      name,
+      positions,
+      seen.isUnknown(name),
+      seen.hasDroppedTags(name),
+      seen.touchedTags(name),
+      seen.wroteAtMs(name),
+    ];
   });
 
 const secret = 'a secret of at least thirty-two characters';
@@ -58,7 +67,8 @@ describe('a token', () => {
         expect(token.length).toBeLessThanOrEqual(maxTokenLength);
         const read = tokens.read(token) ?? new Seen();
         for (const name of read.databases) {
-          // Nothing that was unknown is known now, and no tag is older than it was.
+          // When something was written is kept; nothing that was unknown is known now, and no tag is older than it was.
+          expect(read.wroteAtMs(name)).toBe(seen.wroteAtMs(name));
           if (seen.isUnknown(name)) expect(read.isUnknown(name)).toBe(true);
           if (read.isUnknown(name)) continue;
           expect(read.mark(name)).toMatchObject({

@@ -87,6 +87,30 @@ describe('what a client has seen', () => {
     );
   });
 
+  test('when it last wrote is the latest of all, through histories, and never still to come', () => {
+    const some = fc.array(fc.tuple(anEpoch, fc.nat(1_000_000)), { minLength: 1, maxLength: 10 });
+    fc.assert(
+      fc.property(some, (writes) => {
+        const parts = writes.map(([epoch, atMs]) => {
+          const seen = seenOf([{ kind: 'written', epoch, at: 1n, tags: [] }]);
+          seen.noteWroteAt('db', atMs);
+          return seen;
+        });
+        const latest = Math.max(...writes.map(([, atMs]) => atMs));
+        expect(merged(...parts).wroteAtMs('db')).toBe(latest);
+        expect(merged(...parts.toReversed(), ...parts).wroteAtMs('db')).toBe(latest);
+      }),
+    );
+    expect(seenOf([{ kind: 'read', epoch: '1.a', at: 1n }]).wroteAtMs('db')).toBeUndefined();
+    const ahead = new Seen();
+    ahead.noteWroteAt('db', Date.now() + 3_600_000);
+    expect(merged(ahead).wroteAtMs('db')).toBeLessThanOrEqual(Date.now());
+    const end = ahead.beginWrite('other');
+    expect(ahead.wroteAtMs('other')).toBeGreaterThan(0);
+    end();
+    expect(ahead.wroteAtMs('other')).toBeUndefined();
+  });
+
   test('an unknown outcome stays so until a position of a later write is noted, and through merging', () => {
     const seen = seenOf([{ kind: 'written', epoch: '1.a', at: 5n, tags: [] }]);
     seen.noteUnknown('db');

@@ -32,6 +32,8 @@ interface Progress {
   unknown: boolean;
   /** How often that was noted. */
   unknowns: number;
+  /** When the client last wrote, by the wall clock of the process that did it; outlives epochs. */
+  wroteAtMs: number | undefined;
   /** Newest last. Emptied when there are too many. */
   tags: Map<string, Lsn>;
   /** Set when tags were dropped: any tag may then have been touched by any write. */
@@ -110,6 +112,12 @@ export class Seen {
     return (this.#databases?.get(database)?.unknowns ?? 0) + (this.#underWay?.get(database) ?? 0);
   }
 
+  /** When the client last wrote, by the wall clock of the process where it did; undefined when it has not. */
+  wroteAtMs(database: string): number | undefined {
+    if (this.#underWay?.has(database) === true) return Date.now();
+    return this.#databases?.get(database)?.wroteAtMs;
+  }
+
   touchedTags(database: string): readonly TouchedTag[] {
     const tags = this.#databases?.get(database)?.tags ?? [];
     return [...tags].map(([tag, written]) => ({ tag, written }));
@@ -155,6 +163,12 @@ export class Seen {
     const progress = this.#databases?.get(database) ?? this.#replace(database, '0.');
     progress.unknown = true;
     progress.unknowns += 1;
+  }
+
+  /** The client may have written then. */
+  noteWroteAt(database: string, atMs: number): void {
+    const progress = this.#databases?.get(database) ?? this.#replace(database, '0.');
+    progress.wroteAtMs = Math.max(progress.wroteAtMs ?? 0, atMs);
   }
 
   /**
@@ -222,13 +236,16 @@ export class Seen {
     for (const [database, progress] of other.#databases ?? []) {
       this.merge(database, progress, other.touchedTags(database), progress.tagsDropped);
       if (progress.unknown) this.noteUnknown(database);
+      // By a clock that is ahead it was not before now: else it would hide what is written from here on.
+      if (progress.wroteAtMs !== undefined)
+        this.noteWroteAt(database, Math.min(progress.wroteAtMs, Date.now()));
     }
   }
 
   /** Begins anew in another history; what is not known of the former one is not known of this one. */
   #replace(database: string, epoch: string): Progress {
-    const { unknown = this.#unsure, unknowns = 0 } = this.#databases?.get(database) ?? {};
-    const progress = { ...fresh(epoch), unknown, unknowns };
+    const { unknown = this.#unsure, unknowns = 0, wroteAtMs } = this.#databases?.get(database) ?? {};
+    const progress = { ...fresh(epoch), unknown, unknowns, wroteAtMs };
     (this.#databases ??= new Map()).set(database, progress);
     return progress;
   }
@@ -240,6 +257,7 @@ const fresh = (epoch: string): Progress => ({
   read: 0n,
   unknown: false,
   unknowns: 0,
+  wroteAtMs: undefined,
   tags: new Map(),
   tagsDropped: false,
 });

@@ -63,8 +63,9 @@ for _, row in ipairs(cjson.decode(ARGV[2])) do
   if text then
     local held = cjson.decode(text)
     local until_ms = math.max(held.unknownUntil, row.unknownUntil)
+    local wrote_at = math.max(held.wroteAtMs or 0, row.wroteAtMs)
     row = join(held, row)
-    row.unknownUntil = until_ms
+    row.unknownUntil, row.wroteAtMs = until_ms, wrote_at
   end
   redis.call('HSET', KEYS[1], row.database, cjson.encode(row))
 end

@@ -1,6 +1,6 @@
 import { CausalityChecker, runWorkload } from 'plimsoll/testing';
 import type { ServingProcess } from './child-process.ts';
-import { policies, type Policy } from './protocol.ts';
+import { isOurs, policies, type Policy } from './protocol.ts';
 import type { Servers } from './servers.ts';
 import { systemOf } from './system.ts';
 
@@ -26,6 +26,7 @@ export interface LagTableOptions {
 }
 
 export const lagsMs: readonly number[] = [50, 500, 3_000];
+export const cellsOfTable: number = lagsMs.length * policies.length;
 /** As many as a small shop has at a time, who pause between requests. */
 const sessions = { fast: 0, slow: 120, returning: 0, tabs: 0 };
 
@@ -85,8 +86,8 @@ export async function replicaReads(
   let [reads, onReplica] = [0, 0];
   for (const process of processes) {
     const { routing, others } = await process.stats();
-    reads += policy === 'routed' ? routing.reads : others.reads;
-    onReplica += policy === 'routed' ? Math.round(routing.reads * routing.offload) : others.onReplica;
+    reads += isOurs(policy) ? routing.reads : others.reads;
+    onReplica += isOurs(policy) ? Math.round(routing.reads * routing.offload) : others.onReplica;
   }
   return { reads, onReplica };
 }

@@ -1,9 +1,17 @@
 import type { ReadLevel } from '../../src/testing/causality/history.ts';
 import type { RouteShares } from '../../src/database/routing/counts.ts';
 
-/** Who decides where a read goes: ours, or one of what is used elsewhere. */
-export const policies = ['routed', 'random', 'window in process', 'window in cookie'] as const;
+/** Who decides where a read goes: our levels `session` and `window`, or one of what is used elsewhere. */
+export const policies = [
+  'routed',
+  'window in token',
+  'random',
+  'window in process',
+  'window in cookie',
+] as const;
 export type Policy = (typeof policies)[number];
+
+export const isOurs = (policy: Policy): boolean => policy === 'routed' || policy === 'window in token';
 
 /** How long a client is kept on the primary after a write, where that is what is done. */
 export const windowMs = 2_000;

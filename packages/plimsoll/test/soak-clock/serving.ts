@@ -5,7 +5,7 @@ import { systemClock } from '../../src/kernel/clock.ts';
 import { createContext, runInContext } from '../../src/kernel/context.ts';
 import { cacheTiers } from './cache-tiers.ts';
 import { createOthers } from './others.ts';
-import type { Answer, Asked, ProcessSettings } from './protocol.ts';
+import { isOurs, windowMs, type Answer, type Asked, type ProcessSettings } from './protocol.ts';
 
 /** What a request may take in all. */
 const deadlineMs = 3_000;
@@ -35,7 +35,7 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
     replicaUrls: [...replicaUrls],
     pool: { max: 12 },
     // What is late stays in the rotation, so that only what readers have seen keeps them away from it.
-    routing: { pollTimeoutMs: 500, lagBudgetMs: 10_000, lagBudgetBytes: 2 ** 30 },
+    routing: { windowMs, pollTimeoutMs: 500, lagBudgetMs: 10_000, lagBudgetBytes: 2 ** 30 },
   });
   const tiers: { shared: SharedStore; bus: InvalidationBus; close(): Promise<void> } =
     await cacheTiers(settings);
@@ -98,7 +98,12 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
     switch (asked.do) {
       case 'read': {
         if (asked.path === 'database')
-          return { ...(await database.readOnly(find(asked.key))), level: 'session' };
+          return {
+            ...(await database.readOnly(find(asked.key), {
+              consistency: asked.policy === 'window in token' ? 'window' : 'session',
+            })),
+            level: 'session',
+          };
         // The loader's context has seen exactly what it must read.
         const row = await cache.get(asked.key, rows, () => database.readOnly(find(asked.key)));
         return { ...row, level: 'ryw' };
@@ -138,7 +143,7 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
   }
 
   async function serve(asked: Asked): Promise<Answer> {
-    if (asked.policy !== 'routed' && (asked.do === 'read' || asked.do === 'write'))
+    if (!isOurs(asked.policy) && (asked.do === 'read' || asked.do === 'write'))
       return await others.serve(asked);
     const seen = (asked.token === undefined ? undefined : tokens.read(asked.token)) ?? new Seen();
     const deadlineAtMs = systemClock.monotonicMs() + deadlineMs;

@@ -9,7 +9,7 @@ import { startProcess, type ServingProcess } from './child-process.ts';
 import { notConverged } from './converged.ts';
 import { databaseFaultsByKind } from './database-faults.ts';
 import { cacheFaults, databaseFaults, type FaultContext } from './faults.ts';
-import { lagTable, printLagTable, replicaReads } from './lag-table.ts';
+import { cellsOfTable, lagTable, printLagTable, replicaReads } from './lag-table.ts';
 import { runLane, type LaneRecord } from './lane.ts';
 import { help, readOptions, type SoakOptions } from './options.ts';
 import { startProxy, throughPort } from './proxy.ts';
@@ -132,7 +132,7 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
   const apart = stop.signal.aborted ? [] : await notConverged(servers, processes);
   const cache = await cacheShares(processes);
   say('how late replicas are, against what is done about it');
-  const cellMs = (workMs * shares.table) / 13;
+  const cellMs = (workMs * shares.table) / (cellsOfTable + 1);
   const rows = await lagTable({ servers, processes, secret, seed, cellMs, signal: stop.signal, say });
   clearInterval(telling);
 

@@ -1,7 +1,7 @@
 import { Seen, seenTokens } from 'plimsoll/database';
 import type { CausalityChecker, CausalSystem, Client, ReadLevel } from 'plimsoll/testing';
 import type { ServingProcess } from './child-process.ts';
-import type { Answer, Policy } from './protocol.ts';
+import { isOurs, type Answer, type Policy } from './protocol.ts';
 
 export interface SystemOptions {
   readonly processes: readonly ServingProcess[];
@@ -75,7 +75,7 @@ export function systemOf(options: SystemOptions): CausalSystem {
       return { version, history, token, where: `process ${process.number}` };
     },
     merge(known, given) {
-      if (policy === 'routed') {
+      if (isOurs(policy)) {
         const seen = seenBy(known);
         seen.mergeAll(seenBy(given));
         return tokens.write(seen);
@@ -84,7 +84,7 @@ export function systemOf(options: SystemOptions): CausalSystem {
     },
     carriers: {
       cookie: (token) => Promise.resolve(token),
-      ...(policy === 'routed' && { job: carry('job'), event: carry('event') }),
+      ...(isOurs(policy) && { job: carry('job'), event: carry('event') }),
     },
   };
 

@@ -24,6 +24,7 @@ export class Causality {
   /** Set by whoever can ask the primary: positions that are put off are taken with it. */
   source: PositionSource | undefined;
   readonly #clock: () => number;
+  readonly #wallClock: () => number;
   /** Replaced when the primary tells of another one; never goes back to an earlier timeline. */
   #epoch: Epoch | undefined;
   #learnedAtMs = -Infinity;
@@ -38,9 +39,11 @@ export class Causality {
   readonly #readDue = new WeakMap<Seen, number>();
   #turn = 0;
 
-  constructor(name: string, monotonicMs: () => number) {
+  /** The wall clock is that of this process, by which clients are told when they wrote. */
+  constructor(name: string, monotonicMs: () => number, wallMs: () => number = Date.now) {
     this.name = name;
     this.#clock = monotonicMs;
+    this.#wallClock = wallMs;
   }
 
   get epoch(): Epoch | undefined {
@@ -104,6 +107,7 @@ export class Causality {
 
   /** A commit at or before `written`. `turn` is from before its position was asked for. */
   noteWritten(seen: Seen, written: Lsn, turn: number): void {
+    this.noteTime(seen);
     if (this.#epoch === undefined) return seen.noteUnknown(this.name);
     seen.noteWritten(this.name, this.#epoch.text, written);
     const due = this.#due.get(seen);
@@ -112,11 +116,17 @@ export class Causality {
     else seen.noteUnknown(this.name);
   }
 
+  /** Something may just have been written. */
+  noteTime(seen: Seen): void {
+    seen.noteWroteAt(this.name, this.#wallClock());
+  }
+
   noteRead(seen: Seen, read: Lsn): void {
     if (this.#epoch !== undefined) seen.noteRead(this.name, this.#epoch.text, read);
   }
 
   noteUnknown(seen: Seen): void {
+    this.noteTime(seen);
     this.#due.delete(seen);
     seen.noteUnknown(this.name);
   }
@@ -126,6 +136,7 @@ export class Causality {
    * somebody needs it; until then only the primary is sure to show it.
    */
   markDue(seen: Seen): void {
+    this.noteTime(seen);
     const wasUnknown = seen.isUnknown(this.name) && !this.#due.has(seen);
     seen.noteUnknown(this.name);
     if (wasUnknown) return;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { choose, type Load, type Need } from './choose.ts';
-import { consistencies, neededBy } from './consistency.ts';
+import { consistencies, neededBy, needsPosition } from './consistency.ts';
 import { reachable, readReplica } from './position.ts';
 import { ReplicaState } from './replica-state.ts';
 
@@ -14,6 +14,7 @@ const aNeed = fc.record({
   mark: fc.option(aMark, { nil: undefined }),
   noted: fc.boolean(),
   unknown: fc.boolean(),
+  recent: fc.boolean(),
   epoch: fc.option(fc.constantFrom('1.a', '2.b'), { nil: undefined }),
   atMost: fc.option(aPosition, { nil: undefined }),
   maxStalenessMs: fc.option(fc.nat(2_000), { nil: undefined }),
@@ -61,7 +62,8 @@ describe('where a read goes', () => {
             expect(stalenessMs).toBeLessThanOrEqual(need.maxStalenessMs);
             expect([undefined, 'lag']).toContain(state.out);
           }
-          if (need.level === 'eventual') return;
+          if (need.level === 'window') expect(need.recent).toBe(false);
+          if (!needsPosition(need.level)) return;
           expect(need.unknown).toBe(false);
           expect(need.mark === undefined || need.mark.epoch === need.epoch).toBe(true);
           if (need.noted) expect(need.epoch).toBeDefined();
@@ -75,7 +77,7 @@ describe('where a read goes', () => {
       fc.property(aNeed, fc.array(aReplica, { minLength: 1, maxLength: 5 }), (need, replicas) => {
         const loads = replicas.map(loadOf);
         const able = loads.some(({ state }) => state.canServe(neededBy(need.level, need.mark)));
-        fc.pre(able && need.level !== 'strong' && !need.unknown);
+        fc.pre(able && need.level !== 'strong' && !need.unknown && !need.recent);
         fc.pre(need.epoch !== undefined && (need.mark === undefined || need.mark.epoch === need.epoch));
         const asked = { ...need, maxStalenessMs: undefined };
         expect(choose(asked, loads, 0, Math.random, new Set()).to).toBe('replica');
@@ -96,7 +98,14 @@ describe('where a read goes', () => {
         stalenessMs: 0,
       }),
     });
-    const need: Need = { level: 'eventual', mark: undefined, noted: false, unknown: false, epoch: '1.a' };
+    const need: Need = {
+      level: 'eventual',
+      mark: undefined,
+      noted: false,
+      unknown: false,
+      recent: false,
+      epoch: '1.a',
+    };
     const index = (loads: Load[]): unknown => {
       const choice = choose(need, loads, 0, () => 0, new Set());
       return choice.to === 'replica' ? choice.index : choice.to;
@@ -128,13 +137,21 @@ describe('where a read goes', () => {
       stalenessMs: 5_000,
     });
     const mark = { epoch: '1.a', written: 60n, read: 0n };
-    const need: Need = { level: 'session', mark, noted: true, unknown: false, epoch: '1.a' };
+    const need: Need = {
+      level: 'session',
+      mark,
+      noted: true,
+      unknown: false,
+      recent: false,
+      epoch: '1.a',
+    };
     const reason = (given: Partial<Need>, loads: Load[] = [well]): string =>
       choose({ ...need, ...given }, loads, 0, Math.random, new Set()).reason;
     expect(reason({ level: 'strong' })).toBe('intent');
     expect(reason({})).toBe('token');
     expect(reason({ unknown: true })).toBe('unknown');
     expect(reason({ epoch: '2.a' })).toBe('epoch');
+    expect(reason({ level: 'window', recent: true })).toBe('window');
     expect(reason({ level: 'eventual' }, [late])).toBe('lag');
     expect(reason({ level: 'eventual' }, [])).toBe('no_replica');
     expect(choose({ ...need, level: 'eventual' }, [late], 0, Math.random, new Set())).toMatchObject({

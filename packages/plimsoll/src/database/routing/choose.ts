@@ -1,6 +1,6 @@
 import type { RouteReason } from '../../kernel/channels.ts';
 import type { Lsn, Mark } from '../../kernel/seen.ts';
-import { neededBy, type Consistency } from './consistency.ts';
+import { neededBy, needsPosition, type Consistency } from './consistency.ts';
 import type { ReplicaState } from './replica-state.ts';
 
 /** What a read asks for. */
@@ -12,6 +12,8 @@ export interface Need {
   readonly noted: boolean;
   /** Whether a commit of the reader may have happened of which no position is known. */
   readonly unknown: boolean;
+  /** For window reads: whether the reader wrote within the window. */
+  readonly recent: boolean;
   /** A position of the primary from after the read was asked for: nobody can have seen more. */
   readonly atMost?: Lsn | undefined;
   /** The history that the primary writes; undefined until it was asked. */
@@ -61,7 +63,8 @@ export function choose(
 ): Choice {
   const { level, mark, epoch, maxStalenessMs, atMost } = need;
   if (level === 'strong') return primary('intent');
-  if (level !== 'eventual') {
+  if (level === 'window' && need.recent) return primary('window');
+  if (needsPosition(level)) {
     if (need.unknown) return primary('unknown');
     if (need.noted && epoch === undefined) return primary('epoch', true);
     // A position of another history says nothing here.
@@ -79,7 +82,7 @@ export function choose(
     if (state.out === 'lag') late += 1;
     if (except.has(index) || (maxStalenessMs !== undefined && load.stalenessMs > maxStalenessMs)) continue;
     if (state.canServe(position)) able.push(index);
-    else if (level === 'eventual' && state.out === 'lag') {
+    else if (!needsPosition(level) && state.out === 'lag') {
       if (maxStalenessMs === undefined) spare = index;
       else able.push(index);
     }

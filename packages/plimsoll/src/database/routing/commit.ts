@@ -59,8 +59,9 @@ export async function commitNoting(client: pg.ClientBase, causality: Causality, 
 
 async function commitFirst(client: pg.ClientBase, causality: Causality, seen: Seen): Promise<string> {
   const { command } = await client.query('commit');
-  if (command === 'COMMIT' && causality.unsupported === undefined)
-    await learnAndNote(client, causality, seen);
+  if (command !== 'COMMIT') return command;
+  if (causality.unsupported === undefined) await learnAndNote(client, causality, seen);
+  else causality.noteTime(seen);
   return command;
 }
 

@@ -28,14 +28,14 @@ test('every problem is told at once', () => {
 
 test('behind an opaque pooler only reads that need no position are possible', () => {
   const url = 'postgres://127.0.0.1:1/none';
-  const open = (consistency: 'session' | 'ryw' | 'eventual' | 'strong') => (): unknown =>
+  const open = (consistency: 'session' | 'ryw' | 'window' | 'eventual' | 'strong') => (): unknown =>
     createDatabase({ url, replicaUrls: [url], consistency, routing: { pooler: 'opaque' } });
   for (const level of ['session', 'ryw'] as const) {
     expect(open(level)).toThrow(expect.objectContaining({ code: 'PL_CONFIG' }) as Error);
     expect(open(level)).toThrow(/nobody knows which server answers/);
     expect(() => assertPossible(level, 'opaque')).toThrow(/nobody knows which server answers/);
   }
-  for (const level of ['eventual', 'strong'] as const) {
+  for (const level of ['window', 'eventual', 'strong'] as const) {
     expect(open(level)).not.toThrow();
     expect(() => assertPossible(level, 'opaque')).not.toThrow();
   }

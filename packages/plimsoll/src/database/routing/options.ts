@@ -1,5 +1,5 @@
 import { PlimsollError, throwIfProblems, type Problem } from '../../kernel/errors.ts';
-import { consistencies, type Consistency } from './consistency.ts';
+import { consistencies, needsPosition, type Consistency } from './consistency.ts';
 
 /**
  * What stands between this process and the servers. `one-to-one`: PgBouncer in transaction mode or the like, each URL
@@ -10,6 +10,8 @@ export type Pooler = 'none' | 'one-to-one' | 'opaque';
 export interface RoutingOptions {
   /** Default `none`. */
   readonly pooler?: Pooler;
+  /** How long after a write its client reads the primary at the level `window`. Default 2000. */
+  readonly windowMs?: number;
   /** A replica further behind than this in time serves nobody. Default 1000. */
   readonly lagBudgetMs?: number;
   /** A replica further behind than this in bytes of log serves nobody. Default 16 MiB. */
@@ -38,6 +40,7 @@ export type RoutingSettings = Required<RoutingOptions>;
 
 export const routingDefaults: RoutingSettings = {
   pooler: 'none',
+  windowMs: 2_000,
   lagBudgetMs: 1_000,
   lagBudgetBytes: 16_777_216,
   pollMs: 100,
@@ -54,7 +57,7 @@ export const routingDefaults: RoutingSettings = {
 const poolers: readonly Pooler[] = ['none', 'one-to-one', 'opaque'];
 
 const whyNotOpaque =
-  'behind an opaque pooler nobody knows which server answers, so no position that was asked for belongs to the one that serves the read; give the URL of each replica (pooler one-to-one or none), or ask for eventual or strong';
+  'behind an opaque pooler nobody knows which server answers, so no position that was asked for belongs to the one that serves the read; give the URL of each replica (pooler one-to-one or none), or ask for window, eventual or strong';
 
 /** What every problem of these options is, named as they are written. */
 export function routingProblems(
@@ -83,7 +86,7 @@ export function routingProblems(
       path: 'consistency',
       message: `${JSON.stringify(consistency)} is none of ${consistencies.join(', ')}`,
     });
-  if (options.pooler === 'opaque' && replicas > 0 && !isOpaqueLevel(consistency ?? 'session'))
+  if (options.pooler === 'opaque' && replicas > 0 && needsPosition(consistency ?? 'session'))
     problems.push({
       path: 'consistency',
       message: `${consistency ?? 'session (the default)'}: ${whyNotOpaque}`,
@@ -95,8 +98,6 @@ export function routingProblems(
   return problems;
 }
 
-const isOpaqueLevel = (level: Consistency): boolean => level === 'eventual' || level === 'strong';
-
 /** PL_CONFIG for a read that asks for what its pooler makes impossible. */
 export function assertPossible(level: Consistency, pooler: Pooler): void {
   if (!consistencies.includes(level))
@@ -104,7 +105,7 @@ export function assertPossible(level: Consistency, pooler: Pooler): void {
       'PL_CONFIG',
       `readOnly: consistency ${JSON.stringify(level)} is none of ${consistencies.join(', ')}`,
     );
-  if (pooler === 'opaque' && !isOpaqueLevel(level))
+  if (pooler === 'opaque' && needsPosition(level))
     throw new PlimsollError('PL_CONFIG', `readOnly: consistency ${level}: ${whyNotOpaque}`);
 }
 

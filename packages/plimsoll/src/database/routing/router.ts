@@ -6,7 +6,7 @@ import { PlimsollError, isPlimsollError } from '../../kernel/errors.ts';
 import type { Lsn, Seen } from '../../kernel/seen.ts';
 import { choose, type Choice, type Load, type Need } from './choose.ts';
 import type { Causality } from './causality.ts';
-import type { Consistency } from './consistency.ts';
+import { needsPosition, type Consistency } from './consistency.ts';
 import { RouteCounts } from './counts.ts';
 import type { RoutingSettings } from './options.ts';
 import type { Watch } from './watch.ts';
@@ -125,7 +125,7 @@ export class Router {
       return { choice: { to: 'primary', reason: 'intent', later: false, need: 0n }, waitedMs: 0 };
     }
     const startedMs = clock.monotonicMs();
-    const noted = seen !== undefined && level !== 'eventual';
+    const noted = seen !== undefined && needsPosition(level);
     let asked = false;
     if (noted && causality.owes(seen)) {
       asked = true;
@@ -161,6 +161,7 @@ export class Router {
       mark: seen?.mark(causality.name),
       noted,
       unknown: seen !== undefined && (seen.isUnknown(causality.name) || causality.owes(seen)),
+      recent: read.level === 'window' && this.#wroteLately(read.seen),
       epoch: causality.epoch?.text,
       atMost,
       maxStalenessMs: read.maxStalenessMs,
@@ -175,6 +176,13 @@ export class Router {
       };
     });
     return choose(need, loads, nowMs, random, failed);
+  }
+
+  /** A time that is still to come is of a process whose clock is ahead, and counts as now. */
+  #wroteLately(seen: Seen | undefined): boolean {
+    const { causality, clock, settings } = this.#options;
+    const atMs = seen?.wroteAtMs(causality.name);
+    return atMs !== undefined && clock.now() - atMs < settings.windowMs;
   }
 
   /** Whether asking again may show a replica that can serve the read in time. */
