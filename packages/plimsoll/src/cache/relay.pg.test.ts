@@ -41,6 +41,9 @@ function listener(name: string, answer = true) {
       heard.push(what);
       return this.answer;
     },
+    async clear() {
+      return this.answer;
+    },
   };
 }
 
