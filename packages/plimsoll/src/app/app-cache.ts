@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { Cache } from '../cache/cache.ts';
 import { createCache } from '../cache/create-cache.ts';
 import { postgresBus } from '../cache/postgres-bus.ts';
+import { invalidationTruth } from '../cache/truth.ts';
 import { postgresCacheStore } from '../cache/postgres-store.ts';
 import { createInvalidationRelay, type InvalidationRelay } from '../cache/relay.ts';
 import type { CacheOptions } from '../cache/options.ts';
@@ -48,6 +49,7 @@ export function openAppCache(
     keepAlive: true,
   });
   pool.on('error', (error) => background.publish({ scope, what: 'idle connection of the cache', error }));
+  const epoch = (): string | undefined => database.routing().epoch;
   const options: CacheOptions = {
     name: plan.name,
     scope,
@@ -60,13 +62,16 @@ export function openAppCache(
     // Where nothing is kept in the process there is nothing to be told.
     ...(bus === false || of.process === false
       ? {}
-      : { bus: bus === 'database' ? postgresBus({ client: pool, listenUrl: url }) : bus }),
+      : {
+          bus: bus === 'database' ? postgresBus({ client: pool, listenUrl: url }) : bus,
+          truth: invalidationTruth({ database, epoch }),
+        }),
   };
   const cache = createCache(options);
   const relay = createInvalidationRelay({
     database,
     caches: [cache],
-    epoch: () => database.routing().epoch,
+    epoch,
     scope,
     ...(of.purgers === undefined ? {} : { purgers: of.purgers }),
   });

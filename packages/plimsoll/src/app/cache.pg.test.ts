@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { startCluster, type Cluster, type Replica, type TestDatabase } from '@plimsoll/embedded';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
+import { recordInvalidation } from '../cache/invalidation-rows.ts';
 import { createDatabase, type Database } from '../database/database.ts';
 import {
   cached,
@@ -199,6 +200,57 @@ describe('a cached query', () => {
       expect(await as({ seen }, () => there.call(stock.level, { sku }))).toBe(count);
       await told;
     }
+  });
+
+  test('never goes back for a client who reads past it in one process and then asks another one', async () => {
+    const here = await start();
+    const there = await start();
+    // Neither keeps it yet: what it is asked for comes from the shared tier.
+    const late = await start();
+    for (let count = 1; count <= 5; count += 1) {
+      await as({}, () => here.call(stock.level, { sku }));
+      await as({}, () => there.call(stock.level, { sku }));
+      // Its writer dies before he tells anybody.
+      await admin.transaction(async (tx) => {
+        await tx.execute(setLevel(sku, count));
+        await recordInvalidation(tx, 'kept', { tags: [`stock:${sku}`] });
+      });
+      const seen = new Seen();
+      const past = here.database.readOnly(
+        (db) => db.one<{ count: number }>(sql`select count from stock.level where sku = ${sku}`),
+        { seen },
+      );
+      expect(await past).toEqual({ count });
+      // As when the token goes to another process; who stays in the request still owes the position.
+      if (count % 2 === 1) await here.database.settle(seen);
+      const told = await as({ seen }, () => (count === 1 ? late : there).call(stock.level, { sku }));
+      expect(told).toBe(count);
+    }
+    const { cache } = await there.telemetry();
+    expect(cache?.refreshes).toBeGreaterThan(0);
+  });
+
+  test('asks nobody for those who have seen nothing past what was asked', async () => {
+    const app = await start();
+    await app.call(stock.receive, { sku, count: 1 });
+    await as({}, () => app.call(stock.level, { sku }));
+    const refreshes = async (): Promise<number | undefined> => (await app.telemetry()).cache?.refreshes;
+    const before = (await refreshes()) ?? NaN;
+    await as({}, () => app.call(stock.level, { sku }));
+    expect(await refreshes()).toBe(before);
+    const seen = new Seen();
+    await app.database.readOnly((db) => db.one(sql`select 1 as one`), { seen });
+    await app.database.settle(seen);
+    await vi.waitFor(
+      async () => {
+        expect(await as({ seen }, () => app.call(stock.level, { sku }))).toBe(1);
+        const now = await refreshes();
+        await as({ seen }, () => app.call(stock.level, { sku }));
+        expect(await refreshes()).toBe(now);
+      },
+      { timeout: 10_000 },
+    );
+    expect(await refreshes()).toBeGreaterThan(before);
   });
 
   test('has shown something, so that a replica that is behind serves its reader nothing older', async () => {

@@ -8,6 +8,8 @@ export interface BusMessage extends SharedInvalidation {
   readonly from: string;
   /** Its shared tier could not be told: whoever can, tells it. */
   readonly sharedPending: boolean;
+  /** The row that says so, where it was told with the position of a commit. */
+  readonly row?: string;
 }
 
 export interface BusOptions {
@@ -34,6 +36,11 @@ export interface BusConnection {
   /** Resolves when it is trusted, or when it is clear that this will take longer; it goes on trying. */
   start(): Promise<void>;
   stop(): Promise<void>;
+  /**
+   * Resolves when all that was published before, by whomever, was given to `onMessage` here: true. False when it is not
+   * trusted, or ceases to be meanwhile.
+   */
+  catchUp(): Promise<boolean>;
   /** Resolves when all that listen will be told. */
   publish(message: BusMessage): Promise<void>;
 }

@@ -33,6 +33,8 @@ export interface Invalidating {
   readonly keys?: readonly string[];
   /** Where the commit is that changed them: what is loaded from now on must be at or past it. */
   readonly at?: Position;
+  /** Id of the row that {@link recordInvalidation} wrote of it: with a position it need not be applied again. */
+  readonly row?: string;
 }
 
 export interface Writing {

@@ -18,6 +18,10 @@ export interface CacheCounts {
   /** Loaded past the cache, under a command or when it is not known what was written. */
   readonly bypassed: number;
   readonly abandoned: number;
+  /** Questions to the primary which invalidations there are, each for all who waited for it. */
+  readonly refreshes: number;
+  /** Readers whom such a question did not help in time: they loaded past the cache. */
+  readonly unheard: number;
   readonly sampled: number;
   /** Of these, what was kept was not what there is, and nobody had said so a second later. */
   readonly inconsistent: number;
@@ -36,6 +40,8 @@ export const noCounts = (): MutableCounts => ({
   rejectedFills: 0,
   bypassed: 0,
   abandoned: 0,
+  refreshes: 0,
+  unheard: 0,
   sampled: 0,
   inconsistent: 0,
 });

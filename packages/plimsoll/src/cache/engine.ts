@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { background, cacheReads } from '../kernel/channels.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { currentContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { createLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
+import { settleSoon } from '../kernel/settle-seen.ts';
 import type { BusConnection, BusMessage } from './bus.ts';
 import type { Cache, CacheState, CacheView, Invalidating, LoadingOptions, Writing } from './cache.ts';
 import { CoarseClock } from './coarse-clock.ts';
 import { noCounts } from './counts.ts';
 import type { Entry } from './entry.ts';
 import { Flights, type Asked } from './flights.ts';
+import { Heard } from './heard.ts';
 import { Kept } from './kept.ts';
 import type { CacheSettings } from './options.ts';
 import { policyFrom, type CachePolicy, type CachePolicyOptions, type Load, type Tags } from './policy.ts';
@@ -19,6 +21,7 @@ import { Sampler } from './sampler.ts';
 import { SharedFills } from './shared-fills.ts';
 import { nextVersion, type SharedInvalidation } from './shared-store.ts';
 import { SharedTier } from './shared-tier.ts';
+import type { InvalidationTruth } from './truth.ts';
 
 type Given = CachePolicy | (CachePolicyOptions & { readonly load?: Load<unknown> });
 
@@ -31,6 +34,7 @@ export class CacheEngine implements Cache {
   readonly #kept: Kept;
   readonly #flights: Flights;
   readonly #readers: Readers;
+  readonly #through: Heard | undefined;
   readonly #counts = noCounts();
   readonly #shared: SharedFills | undefined;
   readonly #sampler: Sampler | undefined;
@@ -53,13 +57,18 @@ export class CacheEngine implements Cache {
       clock,
       scope: this.#scope,
       onMessage: (message) => this.#heard(message),
-      onTrust: (trusted, floor) => this.#kept.trust(trusted, floor),
+      onTrust: (trusted, floor) => {
+        this.#kept.trust(trusted, floor);
+        this.#through?.distrust();
+      },
     });
+    if (settings.truth !== undefined) this.#through = this.#openHeard(settings.truth);
     this.#readers = new Readers({
       database: settings.database,
       table: this.#kept.table,
       coarse: this.#coarse,
       lateMs: this.#bus?.silentMs,
+      heard: this.#through,
     });
     if (shared !== undefined) {
       const table = shared.open({ name: `${name}:${serialiser.name}${version}`, clock, scope: this.#scope });
@@ -152,15 +161,11 @@ export class CacheEngine implements Cache {
     }
   }
 
-  async invalidate({ tags = [], keys = [], at }: Invalidating): Promise<boolean> {
+  async invalidate({ tags = [], keys = [], at, row }: Invalidating): Promise<boolean> {
     const position = this.#readers.positionOf(tags, at);
     const floor = position === undefined ? noMark : markOf(position);
-    return await this.#invalidate({
-      keys: [...new Set(keys)],
-      tags: [...new Set(tags)],
-      everything: false,
-      floor,
-    });
+    const invalidation = { keys: [...new Set(keys)], tags: [...new Set(tags)], everything: false, floor };
+    return await this.#invalidate(invalidation, position === undefined ? undefined : row);
   }
 
   async clear(): Promise<boolean> {
@@ -223,8 +228,39 @@ export class CacheEngine implements Cache {
     }
     const { policy, tags, load } = asked;
     const context = currentContext();
-    const { mustLoad, need } = this.#readers.readerOf(context, tags, policy.options.inCommands);
+    const { mustLoad, need, unheard } = this.#readers.readerOf(context, tags, policy.options.inCommands);
     if (mustLoad) return this.#bypass(key, load);
+    if (context !== undefined && this.#readers.owes(context.seen)) return this.#whenSettled(asked, context);
+    if (unheard !== undefined) return this.#whenHeard({ ...asked, need }, unheard, context);
+    return this.#find({ ...asked, need }, context);
+  }
+
+  async #whenSettled(asked: Asked, context: RequestContext): Promise<unknown> {
+    await settleSoon(context.seen);
+    const { mustLoad, need, unheard } = this.#readers.readerOf(
+      context,
+      asked.tags,
+      asked.policy.options.inCommands,
+    );
+    if (mustLoad || this.#readers.owes(context.seen)) return await this.#bypass(asked.key, asked.load);
+    if (unheard !== undefined) return await this.#whenHeard({ ...asked, need }, unheard, context);
+    return await this.#find({ ...asked, need }, context);
+  }
+
+  /**
+   * Where it is not known in time what was invalidated, nothing that is kept will do, and nothing is: the position that he
+   * has seen may be past a commit that the primary does not show yet.
+   */
+  async #whenHeard(asked: Asked, unheard: Position, context: RequestContext | undefined): Promise<unknown> {
+    // While nothing would be told, nothing can be known to have been.
+    const isHeard = this.#kept.trusted && (await this.#through?.reach(unheard)) === true;
+    if (isHeard) return await this.#find(asked, context);
+    this.#counts.unheard += 1;
+    return await this.#bypass(asked.key, asked.load);
+  }
+
+  #find(asked: Asked, context: RequestContext | undefined): Promise<unknown> {
+    const { key, need } = asked;
     const found = this.#kept.find(key, context?.seen);
     const entry = found === undefined || found.entry.mark < need ? undefined : found.entry;
     if (found !== undefined && entry !== undefined) {
@@ -241,7 +277,7 @@ export class CacheEngine implements Cache {
         return entry.answer;
       }
     }
-    return this.#flights.load({ ...asked, need }, entry, context);
+    return this.#flights.load(asked, entry, context);
   }
 
   #asked(
@@ -273,10 +309,17 @@ export class CacheEngine implements Cache {
    * First here, so that nothing older is answered; then in the shared tier, which is not read here for these tags until
    * that is done; then the others, who would otherwise fill from it what it had before.
    */
-  async #invalidate(invalidation: SharedInvalidation): Promise<boolean> {
+  async #invalidate(invalidation: SharedInvalidation, row?: string): Promise<boolean> {
     this.#kept.invalidate(invalidation, this.#coarse.tick());
+    // From now on the shared tier is not read for these either.
+    if (row !== undefined) this.#through?.note(row);
     const told = this.#shared === undefined || (await this.#shared.tier.invalidate(invalidation));
-    const message = { ...invalidation, from: this.#id, sharedPending: !told };
+    const message = {
+      ...invalidation,
+      from: this.#id,
+      sharedPending: !told,
+      ...(row === undefined ? {} : { row }),
+    };
     const sent = this.#bus === undefined || (await this.#publish(message));
     return told && sent;
   }
@@ -299,8 +342,33 @@ export class CacheEngine implements Cache {
 
   #heard(message: BusMessage): void {
     if (message.from === this.#id) return;
-    this.#kept.invalidate(message, this.#coarse.tick());
-    if (message.sharedPending) void this.#shared?.tier.invalidate(message);
+    const { row, sharedPending } = message;
+    if (row === undefined || this.#through?.knows(row) !== true)
+      this.#kept.invalidate(message, this.#coarse.tick());
+    if (sharedPending) void this.#shared?.tier.invalidate(message);
+    if (row !== undefined) this.#through?.note(row);
+  }
+
+  #openHeard(truth: InvalidationTruth): Heard {
+    const { name, clock, sharedSoftMs: softMs, sharedHardMs: hardMs } = this.#settings;
+    return new Heard({
+      truth,
+      name,
+      clock,
+      scope: this.#scope,
+      counts: this.#counts,
+      softMs,
+      hardMs,
+      apply: ({ keys, tags }, at) => {
+        const floor = at === undefined ? noMark : markOf(at);
+        const invalidation = { keys, tags, everything: false, floor };
+        this.#kept.invalidate(invalidation, this.#coarse.tick());
+        // Until it is done, the shared tier is not read here for these.
+        void this.#shared?.tier.invalidate(invalidation);
+      },
+      catchUp: () => this.#bus?.catchUp() ?? Promise.resolve(true),
+      endHistory: () => this.clear(),
+    });
   }
 }
 

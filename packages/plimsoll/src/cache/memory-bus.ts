@@ -16,6 +16,7 @@ export function memoryBus(): InvalidationBus {
         async stop() {
           if (listening.delete(options)) options.onTrust(false);
         },
+        catchUp: () => Promise.resolve(listening.has(options)),
         async publish(message: BusMessage) {
           floors.set(options.name, laterMark(floors.get(options.name) ?? noMark, message.floor));
           for (const { name, onMessage } of listening) if (name === options.name) onMessage(message);

@@ -3,6 +3,7 @@ import type { Problem } from '../kernel/errors.ts';
 import type { InvalidationBus } from './bus.ts';
 import { jsonSerialiser, type Serialiser } from './serialiser.ts';
 import type { SharedStore } from './shared-store.ts';
+import type { InvalidationTruth } from './truth.ts';
 
 export interface ProcessTierOptions {
   /** Default 10_000. */
@@ -20,6 +21,11 @@ export interface CacheOptions {
   readonly shared?: SharedStore;
   /** Tells the other processes what was invalidated. Default none. */
   readonly bus?: InvalidationBus;
+  /**
+   * Says what was invalidated by rows: then who has read past the cache is answered with nothing older by it. Default
+   * none: then another process may not have heard of it yet.
+   */
+  readonly truth?: InvalidationTruth;
   /** With `several`, a process tier needs a bus. Default `one`. */
   readonly processes?: 'one' | 'several';
   /** Under which name causality tokens know the database that is cached. Default the only one that is in them. */
@@ -59,9 +65,9 @@ export const cacheDefaults = {
 
 export type CacheSettings = Omit<
   Required<CacheOptions>,
-  'process' | 'shared' | 'bus' | 'scope' | 'database'
+  'process' | 'shared' | 'bus' | 'truth' | 'scope' | 'database'
 > &
-  Pick<CacheOptions, 'shared' | 'bus' | 'scope'> & {
+  Pick<CacheOptions, 'shared' | 'bus' | 'truth' | 'scope'> & {
     readonly database: string | undefined;
     readonly process: Required<ProcessTierOptions> | false;
   };
@@ -102,6 +108,12 @@ export function cacheProblems(settings: CacheSettings): readonly Problem[] {
   if (settings.process !== false && settings.processes === 'several' && settings.bus === undefined) {
     const message =
       'is missing: with several processes and no bus, what one invalidates the others keep; give one, or `process: false`';
+    problems.push({ path: 'bus', message });
+  }
+  const isAlone = settings.processes === 'one' || settings.bus !== undefined;
+  if (settings.truth !== undefined && settings.process === false && !isAlone) {
+    const message =
+      'is missing: with several processes and `truth`, the bus tells of those whose rows are gone; give one, or no `truth`';
     problems.push({ path: 'bus', message });
   }
   return problems;

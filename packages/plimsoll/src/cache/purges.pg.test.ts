@@ -122,6 +122,7 @@ describe('a purge', () => {
         told.push('inner');
         return Promise.resolve(isUp);
       },
+      clear: () => Promise.resolve(isUp),
     };
     const purger: Purger = { name: 'outside', purge: () => Promise.resolve(void told.push('outside')) };
     const relay = relayOf({ caches: [cache], purgers: [purger] });

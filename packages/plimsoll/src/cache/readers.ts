@@ -1,7 +1,8 @@
 import { currentContext, type RequestContext } from '../kernel/context.ts';
-import type { Seen, TouchedTag } from '../kernel/seen.ts';
+import type { Mark as SeenMark, Seen, TouchedTag } from '../kernel/seen.ts';
 import type { CoarseClock } from './coarse-clock.ts';
 import { tickMs } from './entry.ts';
+import type { Heard } from './heard.ts';
 import { markOf, noMark, positionOf, type Mark, type Position } from './position.ts';
 import type { Slot } from './slot.ts';
 import type { TagTable } from './tag-table.ts';
@@ -12,9 +13,11 @@ export interface Reader {
   readonly mustLoad: boolean;
   /** What he has written, or seen, of these tags. */
   readonly need: Mark;
+  /** What he has seen, where it is past what is known to have been applied here. */
+  readonly unheard: Position | undefined;
 }
 
-const anybody: Reader = { mustLoad: false, need: noMark };
+const anybody: Reader = { mustLoad: false, need: noMark, unheard: undefined };
 const nameOfNone = 'primary';
 
 export interface ReadersOptions {
@@ -24,6 +27,8 @@ export interface ReadersOptions {
   readonly coarse: CoarseClock;
   /** For how long after this process another one may not have heard of an invalidation; undefined where there is none. */
   readonly lateMs: number | undefined;
+  /** Undefined where nobody could say. */
+  readonly heard: Heard | undefined;
 }
 
 /** The causality tokens of those who read and invalidate. */
@@ -32,12 +37,14 @@ export class Readers {
   readonly #table: TagTable;
   readonly #coarse: CoarseClock;
   readonly #lateTicks: number | undefined;
+  readonly #heard: Heard | undefined;
   #only: string | undefined;
 
-  constructor({ database, table, coarse, lateMs }: ReadersOptions) {
+  constructor({ database, table, coarse, lateMs, heard }: ReadersOptions) {
     this.#database = database;
     this.#table = table;
     this.#coarse = coarse;
+    this.#heard = heard;
     // Twice: it is sent within as long, too.
     this.#lateTicks = lateMs === undefined ? undefined : Math.ceil((2 * lateMs) / tickMs) + 1;
   }
@@ -49,7 +56,12 @@ export class Readers {
 
   /** Whether any value that is kept will do, without looking at its tags: so it is of nearly all readers. */
   takesAnything(context: RequestContext): boolean {
-    return !context.strong && context.seen.isEmpty;
+    return !context.strong && context.seen.isEmpty && !this.owes(context.seen);
+  }
+
+  /** Whether he has read past the cache, and where that was has yet to be asked. */
+  owes(seen: Seen): boolean {
+    return this.#heard !== undefined && seen.owes;
   }
 
   readerOf(
@@ -61,11 +73,23 @@ export class Readers {
     const { seen, strong } = context;
     const database = this.nameIn(seen);
     if ((strong && inCommands === 'load') || seen.isUnknown(database))
-      return { mustLoad: true, need: noMark };
+      return { mustLoad: true, need: noMark, unheard: undefined };
     const mark = seen.mark(database);
     if (mark === undefined) return anybody;
     const lsn = seen.tagFloor(database, tags);
-    return { mustLoad: false, need: lsn === 0n ? noMark : markOf({ epoch: mark.epoch, lsn }) };
+    return {
+      mustLoad: false,
+      need: lsn === 0n ? noMark : markOf({ epoch: mark.epoch, lsn }),
+      unheard: this.#unheard(mark),
+    };
+  }
+
+  /** A transaction that wrote may have read before it did, so that its commit counts as seen. */
+  #unheard({ epoch, read, written }: SeenMark): Position | undefined {
+    const lsn = read > written ? read : written;
+    if (this.#heard === undefined || lsn === 0n) return undefined;
+    const position = { epoch, lsn };
+    return this.#heard.covers(position) ? undefined : position;
   }
 
   /**

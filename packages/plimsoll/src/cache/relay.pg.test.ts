@@ -44,7 +44,7 @@ function listener(name: string, answer = true) {
     },
     async clear() {
       this.cleared += 1;
-      return true;
+      return this.answer;
     },
   };
 }

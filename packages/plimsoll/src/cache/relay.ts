@@ -73,7 +73,11 @@ export function createInvalidationRelay(options: InvalidationRelayOptions): Inva
     { id, cache, tags, keys }: RecordedInvalidation,
     at: Position | undefined,
   ): Promise<boolean> {
-    const done = await byName.get(cache)?.invalidate({ tags, keys, ...(at === undefined ? {} : { at }) });
+    const done = await byName.get(cache)?.invalidate({
+      tags,
+      keys,
+      ...(at === undefined ? {} : { at, row: id }),
+    });
     // Without its position a late replica could fill it again: the row is found once more, and has one then.
     const isWhole = at !== undefined || epoch?.() === undefined;
     if (done === true && isWhole) told.push(id);

@@ -194,3 +194,25 @@ test('a poll that is rarer than silence is long is refused', () => {
     /2 problems[^]*gatherMs[^]*pollMs/,
   );
 });
+
+test('has caught up when a read that began later has come to the head, whatever was sent before', async () => {
+  const { stream, bus, heard, trusted } = setUp();
+  expect(await bus.catchUp()).toBe(false);
+  await bus.start();
+  // Nobody wakes it, and one read brings three of them.
+  const tags = Array.from({ length: 10 }, (_, n) => `t${n}`);
+  stream.batches = tags.map((tag, n) => ({ place: n + 1, messages: [message(tag)] }));
+  stream.head = tags.length;
+  expect(await bus.catchUp()).toBe(true);
+  expect(heard()).toEqual(tags);
+  const before = stream.reads;
+  expect(await bus.catchUp()).toBe(true);
+  expect(stream.reads).toBeGreaterThan(before);
+  // What it waits for is lost.
+  stream.life = 'two';
+  expect(await bus.catchUp()).toBe(false);
+  await expect.poll(trusted, { timeout: 10_000 }).toBe(true);
+  const stopped = bus.stop();
+  expect(await bus.catchUp()).toBe(true);
+  await stopped;
+});

@@ -66,6 +66,10 @@ export class SequencedBus implements BusConnection {
   // The life and place up to which all was heard; undefined when that is not so.
   #heard: { readonly life: string; readonly place: number } | undefined;
   #heardAtMs = 0;
+  // Numbers the reads that were begun.
+  #reads = 0;
+  // Who wait until a read that began after the one they name has come to the head.
+  #catchingUp: { readonly after: number; readonly end: (caughtUp: boolean) => void }[] = [];
   #watching: NodeJS.Timeout | undefined;
   #listening: Promise<() => Promise<void>> | undefined;
   #trusted: () => void = () => undefined;
@@ -119,6 +123,14 @@ export class SequencedBus implements BusConnection {
     this.#listening = undefined;
   }
 
+  catchUp(): Promise<boolean> {
+    if (this.#heard === undefined) return Promise.resolve(false);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#catchingUp.push({ after: this.#reads, end: resolve });
+    this.#reading.wake();
+    return promise;
+  }
+
   publish(message: BusMessage): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (this.#waiting.length >= mostWaiting) this.#gatherAll(message);
@@ -149,6 +161,8 @@ export class SequencedBus implements BusConnection {
 
   async #read(): Promise<boolean> {
     const before = this.#heard;
+    this.#reads += 1;
+    const read = this.#reads;
     const askedAtMs = this.#bus.clock.monotonicMs();
     const { life, head, floor, batches } = await this.#inTime(this.#stream.readAfter(before?.place));
     // It broke off while this was under way.
@@ -171,7 +185,9 @@ export class SequencedBus implements BusConnection {
     this.#heard = { life, place };
     // As of when it was asked: what came later may not be in the answer.
     this.#heardAtMs = askedAtMs;
-    return place < head;
+    if (place < head) return true;
+    this.#endCatchingUp(true, read);
+    return false;
   }
 
   /** On a connection that is half gone an answer may never come, and the next one has to be tried. */
@@ -198,6 +214,15 @@ export class SequencedBus implements BusConnection {
     if (this.#heard === undefined) return;
     this.#heard = undefined;
     this.#bus.onTrust(false);
+    this.#endCatchingUp(false, Infinity);
+  }
+
+  /** Of those who came before the read began. */
+  #endCatchingUp(caughtUp: boolean, read: number): void {
+    const [ended, left] = [this.#catchingUp.filter(({ after }) => after < read), this.#catchingUp];
+    if (ended.length === 0) return;
+    this.#catchingUp = left.filter(({ after }) => after >= read);
+    for (const { end } of ended) end(caughtUp);
   }
 }
 

@@ -1,5 +1,7 @@
 import { expect, inject, test } from 'vitest';
 import { createTestDatabase } from '@plimsoll/embedded';
+import { sql } from '../database/sql.ts';
+import { createContext, runInContext } from '../kernel/context.ts';
 // #region rows
 import pg from 'pg';
 import { fromPool } from 'plimsoll/pg';
@@ -52,6 +54,24 @@ function inEachProcess(pool: pg.Pool, url: string) {
 }
 // #endregion
 
+// #region truth
+import { invalidationTruth } from 'plimsoll/cache';
+import { createDatabase, type Database } from 'plimsoll/database';
+
+/** What somebody has read past the cache he is not shown without by it, whichever process he comes to. */
+function inOrder(pool: pg.Pool, url: string, database: Database) {
+  const epoch = () => database.routing().epoch;
+  const cache = createCache({
+    name: 'offers',
+    processes: 'several',
+    bus: postgresBus({ client: pool, listenUrl: url }),
+    truth: invalidationTruth({ database, epoch }),
+  });
+  // Publishes the rows, in each process, and deletes them when all have been told.
+  return { cache, relay: createInvalidationRelay({ database, caches: [cache], epoch }) };
+}
+// #endregion
+
 // #region purge
 import { requestPurger } from 'plimsoll/http-cache';
 
@@ -73,6 +93,39 @@ test('a relay may purge caches outside', async () => {
   } finally {
     await relay.stop();
     await pool.end();
+    await server.drop();
+  }
+});
+
+test('who has read past the cache is shown nothing older by it', async () => {
+  const server = await createTestDatabase(inject('cluster'));
+  const pool = new pg.Pool({ connectionString: server.url, max: 4 });
+  const database = createDatabase({ url: server.url });
+  await migrate(database, [cacheMigrations]);
+  const { cache, relay } = inOrder(pool, server.url, database);
+  await cache.start();
+  const offers = cachePolicy({ ttlMs: 60_000, tags: ['offers'] });
+  const find = () => database.readOnly((db) => db.one<{ price: number }>(sql`select price from offer`));
+  try {
+    await database.execute(sql`create table offer as select 1 as price`);
+    await cache.get('1', offers, find);
+    await database.transaction(async (tx) => {
+      await tx.execute(sql`update offer set price = 2`);
+      await recordInvalidation(tx, 'offers', { tags: ['offers'] });
+    });
+    // Nobody has been told: the relay does not run.
+    expect(relay.state).toBe('stopped');
+    expect(cache.peek('1')).toEqual({ price: 1 });
+    await runInContext(createContext({}), async () => {
+      expect(await find()).toEqual({ price: 2 });
+      expect(await cache.get('1', offers, find)).toEqual({ price: 2 });
+    });
+    // Where the primary does not answer at once, it was loaded past the cache.
+    const { refreshes, bypassed } = cache.state();
+    expect(refreshes + bypassed).toBeGreaterThan(0);
+  } finally {
+    await cache.stop();
+    await Promise.all([pool.end(), database.close()]);
     await server.drop();
   }
 });

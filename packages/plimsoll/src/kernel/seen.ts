@@ -86,7 +86,8 @@ export class Seen {
 
   /** Whether a position is still to be taken; see {@link settle}. */
   get owes(): boolean {
-    for (const source of this.#sources?.values() ?? []) if (source.owes(this)) return true;
+    if (this.#sources === undefined) return false;
+    for (const source of this.#sources.values()) if (source.owes(this)) return true;
     return false;
   }
 

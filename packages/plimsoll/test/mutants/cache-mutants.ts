@@ -205,6 +205,41 @@ export const cacheMutants: readonly Mutant[] = [
     schedules: ['own write, whose process died before it could tell the shared tier'],
   },
   {
+    name: 'rows read and not applied',
+    does: 'Asks the primary which invalidations there are, and takes the position without them.',
+    edits: [{ file: 'cache/heard.ts', find: '      apply(row, at);\n', replace: '' }],
+    schedules: ["somebody's write seen through the router, then the cache of an untold process"],
+  },
+  {
+    name: 'what was read is not compared',
+    does: 'Holds a reader to what he has written, and not to what he has read past the cache.',
+    edits: [
+      {
+        file: 'cache/readers.ts',
+        find: 'return this.#heard.covers(position) ? undefined : position;',
+        replace: 'return undefined;',
+      },
+    ],
+    schedules: [
+      "somebody's write seen through the router, then the cache of an untold process",
+      "somebody's write that waits for a standby while another reader asks, then the cache of an untold process",
+    ],
+  },
+  {
+    name: 'commits under way not waited for',
+    does: 'Takes the position of the primary for one up to which all commits can be seen.',
+    edits: [
+      {
+        file: 'cache/truth.ts',
+        find: 'if (!isProven) return nothing;',
+        replace: 'void isProven;',
+      },
+    ],
+    schedules: [
+      "somebody's write that waits for a standby while another reader asks, then the cache of an untold process",
+    ],
+  },
+  {
     name: 'label by the position of the primary',
     does: 'Takes what the primary had written when it was read for what it showed: a commit may be there, and wait.',
     edits: [

@@ -4,6 +4,7 @@ export { createCache } from '../../src/cache/create-cache.ts';
 export { recordInvalidation } from '../../src/cache/invalidation-rows.ts';
 export { postgresBus } from '../../src/cache/postgres-bus.ts';
 export { postgresCacheStore } from '../../src/cache/postgres-store.ts';
+export { invalidationTruth } from '../../src/cache/truth.ts';
 export { createInvalidationRelay } from '../../src/cache/relay.ts';
 export { createDatabase } from '../../src/database/database.ts';
 export { sql } from '../../src/database/sql.ts';

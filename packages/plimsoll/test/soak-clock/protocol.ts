@@ -64,6 +64,8 @@ export interface ProcessStats {
     readonly loads: number;
     readonly bypassed: number;
     readonly rejectedFills: number;
+    readonly refreshes: number;
+    readonly unheard: number;
   };
 }
 

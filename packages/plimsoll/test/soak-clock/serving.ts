@@ -1,4 +1,10 @@
-import { cachePolicy, createCache, createInvalidationRelay, insertInvalidation } from 'plimsoll/cache';
+import {
+  cachePolicy,
+  createCache,
+  createInvalidationRelay,
+  insertInvalidation,
+  invalidationTruth,
+} from 'plimsoll/cache';
 import type { InvalidationBus, SharedStore } from 'plimsoll/cache';
 import { createDatabase, Seen, seenTokens, sql, type Queryable } from 'plimsoll/database';
 import { systemClock } from '../../src/kernel/clock.ts';
@@ -45,6 +51,7 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
     database: database.name,
     shared: tiers.shared,
     bus: tiers.bus,
+    truth: invalidationTruth({ database, epoch: () => database.routing().epoch }),
     // More than by default, so that the shared tier is used on a busy machine as well.
     sharedSoftMs: 200,
     sharedHardMs: 500,
@@ -123,14 +130,14 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
         return {};
       }
       case 'stats': {
-        const { processHits, sharedHits, loads, bypassed, rejectedFills } = cache.state();
+        const { processHits, sharedHits, loads, bypassed, rejectedFills, refreshes, unheard } = cache.state();
         const { reads, offload, fallback, refused, waited, primaryReasons } = database.routing();
         const routing = { reads, offload, fallback, refused, waited, primaryReasons };
         return {
           stats: {
             routing,
             others: others.counts(),
-            cache: { processHits, sharedHits, loads, bypassed, rejectedFills },
+            cache: { processHits, sharedHits, loads, bypassed, rejectedFills, refreshes, unheard },
           },
         };
       }

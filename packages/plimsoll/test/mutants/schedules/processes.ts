@@ -1,5 +1,6 @@
 import type { InvalidationBus } from '../../../src/cache/bus.ts';
 import type { Cache } from '../../../src/cache/cache.ts';
+import type { CacheOptions } from '../../../src/cache/options.ts';
 import type { SharedStore } from '../../../src/cache/shared-store.ts';
 import type { Database } from '../../../src/database/database.ts';
 import { HeldBus, type Play, type Schedule } from '../play.ts';
@@ -17,14 +18,21 @@ interface Processes {
 }
 
 /** Two caches on one bus, each with its own process tier; the second one has the row already. */
-async function twoProcesses(play: Play, busOptions: { readonly silentMs?: number } = {}): Promise<Processes> {
+async function twoProcesses(
+  play: Play,
+  optionsOf?: (database: Database) => Partial<CacheOptions>,
+): Promise<Processes> {
   const { postgresBus } = play.library;
   const database = await play.database();
   const open = (): ReturnType<typeof postgresBus> =>
-    postgresBus({ client: play.pool(), listenUrl: play.stage.server.url, pollMs: 20, ...busOptions });
+    postgresBus({ client: play.pool(), listenUrl: play.stage.server.url, pollMs: 20 });
   const bus = new HeldBus(open());
   const here = await play.cache(database, { processes: 'several', bus: open() });
-  const there = await play.cache(database, { processes: 'several', bus });
+  const there = await play.cache(database, {
+    processes: 'several',
+    bus,
+    ...optionsOf?.(database),
+  });
   await play.get(play.session('visitor'), there, database);
   return { database, here, there, bus };
 }
@@ -294,6 +302,72 @@ const synchronous: Schedule = {
   },
 };
 
+const truthOf =
+  ({ library }: Play, options: Partial<CacheOptions> = {}) =>
+  (database: Database): Partial<CacheOptions> => ({
+    truth: library.invalidationTruth({ database, epoch: () => database.routing().epoch }),
+    ...options,
+  });
+
+/** Its invalidation is a row that nobody has published yet. */
+const writeRow = (play: Play, database: Database, cache: Cache): Promise<unknown> =>
+  play.write(play.session('writer'), database, (tx) =>
+    play.library.recordInvalidation(tx, cache.name, { tags: [play.tag] }),
+  );
+
+const readElsewhere: Schedule = {
+  name: "somebody's write seen through the router, then the cache of an untold process",
+  hurts: 'Who reloads a page is shown what it was before, by the process that has not heard of it.',
+  async run(play) {
+    const { database, there } = await twoProcesses(play, truthOf(play));
+    await writeRow(play, database, there);
+    const reader = play.session('reader');
+    await play.read(reader, database, { consistency: 'strong' });
+    await database.settle(reader.seen);
+    play.hop(reader);
+    await play.get(reader, there, database);
+  },
+};
+
+const readWhileCommitting: Schedule = {
+  name: "somebody's write that waits for a standby while another reader asks, then the cache of an untold process",
+  hurts:
+    'Who saw the payment is shown the open bill, by a process that asked while the payment was being copied.',
+  async run(play) {
+    const { stage } = play;
+    const writer = await play.database(alone);
+    const { database, there } = await twoProcesses(
+      play,
+      truthOf(play, { sharedSoftMs: 100, sharedHardMs: 200 }),
+    );
+    // As in the one above: the log may be written by the server itself meanwhile.
+    for (let round = 0; round < 3; round += 1) {
+      await play.get(play.session('visitor'), there, database);
+      const before = await stage.positionOf(stage.server.url);
+      await stage.waitForStandby('nobody');
+      const writing = writeRow(play, writer, there);
+      await until('the commit to wait', async () => {
+        const { sql } = play.library;
+        const waiting = await stage.admin.query(
+          sql`select from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()`,
+        );
+        return waiting.length === 1 && (await stage.positionOf(stage.server.url)) > before;
+      });
+      const other = play.session('other');
+      await play.read(other, database, { consistency: 'strong' });
+      await database.settle(other.seen);
+      await play.get(other, there, database, play.loader(database, 'strong'));
+      await stage.waitForStandby('');
+      await writing;
+      const reader = play.session('reader');
+      await play.read(reader, database, { consistency: 'strong' });
+      await database.settle(reader.seen);
+      play.hop(reader);
+      await play.get(reader, there, database, play.loader(database, 'strong'));
+    }
+  },
+};
+
 export const processSchedules: readonly Schedule[] = [
   heard,
   untold,
@@ -305,4 +379,6 @@ export const processSchedules: readonly Schedule[] = [
   deaf,
   diedUntold,
   synchronous,
+  readElsewhere,
+  readWhileCommitting,
 ];
