@@ -117,7 +117,6 @@ describe('a purge', () => {
     let isUp = false;
     const cache = {
       name: 'shop',
-      clear: () => Promise.resolve(true),
       invalidate: () => {
         told.push('inner');
         return Promise.resolve(isUp);
