@@ -9,6 +9,11 @@ export interface Sampled {
   readonly turn: number;
 }
 
+/** No such function, or not for this user: a server that only speaks the protocol of PostgreSQL. */
+export function tellsNoPosition(error: unknown): boolean {
+  return ['42883', '0A000', '42501', '42P01'].includes(sqlState(error) ?? '');
+}
+
 /** How long an epoch without its row is good before the row is looked for again. */
 const lookAgainMs = 30_000;
 
@@ -70,8 +75,7 @@ export class Causality {
       learned = await learnEpoch(ask);
     } catch (error) {
       const code = sqlState(error) ?? '';
-      // No such function, or not for this user: a server that only speaks the protocol of PostgreSQL.
-      if (!['42883', '0A000', '42501', '42P01'].includes(code)) throw error;
+      if (!tellsNoPosition(error)) throw error;
       this.#unsupported = `the primary does not tell its log position (${code})`;
       return undefined;
     }

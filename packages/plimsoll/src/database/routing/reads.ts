@@ -114,7 +114,8 @@ export class Reads {
   #toPrimary(wishes: ReadWishes): Send | undefined {
     const { beginOnPrimary, routing } = this.#options;
     const before = wishes.begin === undefined ? beginOnPrimary : [];
-    const sampled = wishes.seen !== undefined && routing !== undefined;
+    const sampled =
+      wishes.seen !== undefined && routing !== undefined && this.#options.causality.unsupported === undefined;
     if (!sampled && before.length === 0) return undefined;
     const after = [...(sampled ? [primarySample] : []), ...(before.length > 0 ? ['commit'] : [])];
     return async (client, { text, values, driver }) => {

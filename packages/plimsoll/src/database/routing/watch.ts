@@ -2,7 +2,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { background } from '../../kernel/channels.ts';
 import type { Lsn } from '../../kernel/seen.ts';
 import { isConnectionFailure, sqlState } from '../failures.ts';
-import type { Causality, Sampled } from './causality.ts';
+import { tellsNoPosition, type Causality, type Sampled } from './causality.ts';
 import { LagRing } from './lag-ring.ts';
 import { Monitor, type OpenMonitor } from './monitor.ts';
 import type { RoutingSettings } from './options.ts';
@@ -143,7 +143,12 @@ export class Watch {
     const { turn, epoch } = causality;
     const sentAtMs = clock.monotonicMs();
     this.#polls += 1;
-    const row = await this.#primary.ask(epoch?.rowId === undefined ? primaryPoll : primaryPollWithRow);
+    const text = epoch?.rowId === undefined ? primaryPoll : primaryPollWithRow;
+    const row = await this.#primary.ask(text).catch(async (error: unknown) => {
+      if (epoch === undefined && tellsNoPosition(error))
+        await causality.learn((question) => this.#primary.ask(question));
+      throw error;
+    });
     let position = causality.positionIn(row);
     if (position === undefined || !causality.accepts(position)) return undefined;
     const [last] = columnsOf(row).slice(-1);
@@ -198,11 +203,18 @@ export class Watch {
       );
     } catch (error) {
       if (this.#closed) return;
+      // It answers; and what is read there goes by no position.
+      if (this.#options.settings.pooler === 'opaque' && tellsNoPosition(error)) return this.#isThere(state);
       if (isRefused(error)) state.refused();
       state.pollFailed();
       const what = `asking replica-${index + 1} for its position`;
       if (!isConnectionFailure(error)) background.publish({ scope: this.#options.scope, what, error });
     }
+  }
+
+  #isThere(state: ReplicaState): void {
+    const unknown = { replayed: 0n, incarnation: 0, lagMs: 0, lagBytes: 0 };
+    state.polled({ ...unknown, follows: true }, this.#options.clock.monotonicMs());
   }
 
   async #askReplica(monitor: Monitor): Promise<unknown> {

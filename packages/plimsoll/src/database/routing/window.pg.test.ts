@@ -145,6 +145,26 @@ test('the time travels in the token: another process keeps its client on the pri
   expect(taken.wroteAtMs(there.name)).toBeLessThanOrEqual(Date.now());
 });
 
+test('servers that tell no position: a replica serves, and who has written reads the primary', async () => {
+  const bare = await cluster.createDatabase();
+  await using admin = createDatabase({ url: bare.url });
+  await admin.execute(sql`create schema shadow`);
+  await admin.execute(sql`create table public.note (id int primary key)`);
+  for (const name of ['last_wal_replay', 'last_wal_receive', 'current_wal_insert', 'current_wal_flush'])
+    await admin.execute(sql`create function ${sql.id('shadow', `pg_${name}_lsn`)}() returns pg_lsn language plpgsql
+      as $$ begin raise exception 'not supported' using errcode = '0A000'; end $$`);
+  const database = new URL(bare.url).pathname.slice(1);
+  await admin.execute(sql`alter database ${sql.id(database)} set search_path = shadow, pg_catalog, public`);
+  await replica.caughtUp();
+  const routed = await open(long, bare);
+  await replica.pause();
+  const seen = new Seen();
+  const id = await write(routed, seen);
+  expect(await look(routed, seen, id)).toEqual([true, 'primary window']);
+  expect(await look(routed, new Seen(), id)).toEqual([false, 'replica intent']);
+  expect(routed.routing().unsupported).toMatch(/0A000/);
+});
+
 test('its weakness: a replica that is late for longer than the window hides the own write', async () => {
   const database = await open(50);
   await replica.pause();
