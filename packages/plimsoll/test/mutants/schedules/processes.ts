@@ -338,7 +338,7 @@ const readWhileCommitting: Schedule = {
     const writer = await play.database(alone);
     const { database, there } = await twoProcesses(
       play,
-      truthOf(play, { sharedSoftMs: 100, sharedHardMs: 200 }),
+      truthOf(play, { sharedSoftMs: 1_000, sharedHardMs: 2_000 }),
     );
     // As in the one above: the log may be written by the server itself meanwhile.
     for (let round = 0; round < 3; round += 1) {
