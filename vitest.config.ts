@@ -8,6 +8,20 @@ const ssr = { resolve: { conditions: source, externalConditions: source } };
 // The tests of the template run where `plimsoll new` writes them.
 const exclude = ['**/node_modules/**', '**/dist/**', 'packages/cli/template/**', '**/.plimsoll/**'];
 
+/** Minutes each: `npm run test:long`. */
+const long = {
+  resolve,
+  ssr,
+  test: {
+    name: 'long',
+    include: under('.long.test.ts'),
+    exclude,
+    globalSetup: ['./tools/pg-setup.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+};
+
 /**
  * `unit` is pure and fast, `prop` states properties and models, `pg` talks to the real PostgreSQL that
  * its global set-up starts, `types` compiles and never runs.
@@ -22,7 +36,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: under('.test.ts'),
-          exclude: [...exclude, '**/*.{pg,prop,e2e}.test.ts'],
+          exclude: [...exclude, '**/*.{pg,prop,e2e,long}.test.ts'],
         },
       },
       { resolve, ssr, test: { name: 'prop', include: under('.prop.test.ts'), exclude, testTimeout: 30_000 } },
@@ -36,8 +50,12 @@ export default defineConfig({
           globalSetup: ['./tools/pg-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          // They wait more than they compute. After the others, some of which measure.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
+      ...(process.env['TEST_LONG'] === '1' ? [long] : []),
       {
         resolve,
         ssr,

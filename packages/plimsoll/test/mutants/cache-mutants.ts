@@ -87,8 +87,8 @@ export const cacheMutants: readonly Mutant[] = [
       },
       {
         file: engine,
-        find: 'onTrust: (trusted, floor) => this.#kept.trust(trusted, floor),',
-        replace: 'onTrust: () => undefined,',
+        find: '      onTrust: (trusted, floor) => {\n        this.#kept.trust(trusted, floor);',
+        replace: '      onTrust: () => {',
       },
     ],
     schedules: ['own write, then the cache of another process that has been told'],
