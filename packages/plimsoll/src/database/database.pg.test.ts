@@ -459,7 +459,7 @@ describe('readOnly', () => {
 
 describe('the pool', () => {
   test('an exhausted pool answers with its numbers, and serves those who wait in order', async () => {
-    const database = open({ pool: { max: 1, acquireTimeoutMs: 60 } });
+    const database = open({ pool: { max: 1, acquireTimeoutMs: 1_000 } });
     const waits: { waitMs: number; error?: unknown }[] = [];
     const stop = poolWaits.subscribe((message) => message.scope === database.scope && waits.push(message));
     try {

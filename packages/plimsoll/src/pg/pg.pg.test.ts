@@ -255,7 +255,7 @@ describe('fromPool', () => {
   });
 
   test("a full pool with a limit of the user's own is PL_POOL_TIMEOUT", async () => {
-    const one = new pg.Pool({ connectionString: server.url, max: 1, connectionTimeoutMillis: 30 });
+    const one = new pg.Pool({ connectionString: server.url, max: 1, connectionTimeoutMillis: 1_000 });
     const held = await one.connect();
     try {
       await expect(fromPool(one).query(sql`select 1`)).rejects.toMatchObject({ code: 'PL_POOL_TIMEOUT' });
