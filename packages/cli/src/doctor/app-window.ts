@@ -9,6 +9,8 @@ export async function readApp(target: string, signal: AbortSignal): Promise<read
   const url = `${target}/-/telemetry`;
   const answer = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) }).catch(
     (cause: unknown) => {
+      // Stopped, which says nothing of the app.
+      signal.throwIfAborted();
       throw new DoctorError(
         'PL_DOCTOR_UNREACHABLE',
         `${url} does not answer; start the app first, with \`plimsoll start\`, or name it with --target`,

@@ -147,4 +147,6 @@ test('a stop ends the watching at once', async () => {
   });
   setTimeout(() => stop.abort(), 50);
   await expect(watching).rejects.toMatchObject({ name: 'AbortError' });
+  const stopped = examine({ target: app.url, databaseUrl: server.url, signal: AbortSignal.abort() });
+  await expect(stopped).rejects.toMatchObject({ name: 'AbortError' });
 });

@@ -57,7 +57,7 @@ test('a module whose statements hang holds its share of the connections, and oth
 });
 
 test('a wait for the share of the module ends as one for a connection does', async () => {
-  const database = open({ pool: { max: 4, maxPerModule: 1, acquireTimeoutMs: 50 } });
+  const database = open({ pool: { max: 4, maxPerModule: 1, acquireTimeoutMs: 1_000 } });
   await as('slow.run', () =>
     database.transaction(async (tx) => {
       await tx.execute(sql`select 1`);
