@@ -14,7 +14,7 @@ const long = {
   ssr,
   test: {
     name: 'long',
-    include: under('.long.test.ts'),
+    include: [...under('.long.test.ts'), 'examples/shop/crash.e2e.test.ts'],
     exclude,
     globalSetup: ['./tools/pg-setup.ts'],
     testTimeout: 60_000,

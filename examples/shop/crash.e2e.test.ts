@@ -13,7 +13,8 @@ import { createShopScenario } from './traffic/scenario.ts';
 
 /** Printed with a failure, so that the same kill points can be tried again. */
 const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const kills = 20;
+// A few in each run of all tests; `npm run test:long` has the rest.
+const kills = process.env['TEST_LONG'] === '1' ? 20 : 8;
 const here = import.meta.dirname;
 
 let server: TestDatabase;
