@@ -53,4 +53,4 @@ test('every visit of the week is answered, and every order ends: shipped and cha
   const mails = await shop.mails();
   expect(mails.size).toBe(placed.length + shipped);
   expect(Math.max(...mails.values())).toBe(1);
-});
+}, 180_000);
