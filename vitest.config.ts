@@ -52,8 +52,6 @@ export default defineConfig({
           hookTimeout: 60_000,
           // They wait more than they compute. After the others, some of which measure.
           maxWorkers: 2,
-          // On two busy cores a limit of a second may pass while a process waits for its turn; what is wrong fails twice.
-          retry: 1,
           sequence: { groupOrder: 1 },
         },
       },

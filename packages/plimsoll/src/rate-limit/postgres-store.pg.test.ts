@@ -29,6 +29,34 @@ describe('as every store', () => {
   test.for([...storeSuite, ...sharedStoreSuite])('$name', (each) => each.run(postgresStore(pool)));
 });
 
+test('callers whose rows are partly there never wait for each other', async () => {
+  const take = (...keys: readonly string[]): Promise<unknown> =>
+    pool.query('select * from plimsoll.rate_limit_take($1, $2, $3, $4, 1)', [
+      keys,
+      keys.map(() => false),
+      keys.map(() => 1),
+      keys.map(() => 100),
+    ]);
+  for (let round = 0; round < 150; round += 1) {
+    const [low, high, other] = ['a', 'b', 'c'].map((name) => `partly:${round}:${name}`) as [
+      string,
+      string,
+      string,
+    ];
+    // Some have the higher row made while others have looked for both and found none.
+    await Promise.all([
+      take(low, high),
+      take(high, other),
+      take(low, high),
+      take(other, low),
+      take(high, low),
+      take(low, other),
+      take(high, low),
+      take(other, high),
+    ]);
+  }
+});
+
 const rows = async (): Promise<number> =>
   (await pool.query<{ n: number }>('select count(*)::int as n from plimsoll.rate_limit')).rows[0]!.n;
 

@@ -36,11 +36,14 @@ declare
   locked int;
 begin
   while rate_limit_take.cost > 0 loop
+    -- Rows that are not there are made before any lock is taken: who held the lock of a later row while he made an
+    -- earlier one would wait for who has just made that and now wants the later.
+    insert into plimsoll.rate_limit (key, until_ms, used)
+      select k, 0, 0 from unnest(rate_limit_take.keys) k
+      where not exists (select from plimsoll.rate_limit r where r.key = k) order by k on conflict do nothing;
     perform from plimsoll.rate_limit r where r.key = any (rate_limit_take.keys) order by r.key for update;
     get diagnostics locked = row_count;
     exit when locked = cardinality(rate_limit_take.keys);
-    insert into plimsoll.rate_limit (key, until_ms, used)
-      select k, 0, 0 from unnest(rate_limit_take.keys) k order by k on conflict do nothing;
   end loop;
   return query
     with asked as (
