@@ -64,6 +64,25 @@ test('questions, fills and invalidations from many sides at once answer nothing 
   for (const cache of caches) expect(cache.state().shared).toMatchObject({ failures: 0, pending: 0 });
 });
 
+test('invalidations of tags that are partly new never wait for each other', async () => {
+  const table = postgresCacheStore(pool).open({ name: 'partly', clock: systemClock, scope: {} });
+  const invalidate = (...tags: readonly string[]): Promise<void> =>
+    table.invalidate({ keys: [], tags, everything: false, floor: '00000001.a:0000000000000001' });
+  for (let round = 0; round < 150; round += 1) {
+    const [low, high, other] = ['a', 'b', 'c'].map((tag) => `${round}:${tag}`) as [string, string, string];
+    await Promise.all([
+      invalidate(low, high),
+      invalidate(high, other),
+      invalidate(low, high),
+      invalidate(other, low),
+      invalidate(high, low),
+      invalidate(low, other),
+      invalidate(high, low),
+      invalidate(other, high),
+    ]);
+  }
+});
+
 test('rows that nobody can be answered with any more are deleted by the questions themselves', async () => {
   const clock: Clock & { ms: number } = {
     ...systemClock,

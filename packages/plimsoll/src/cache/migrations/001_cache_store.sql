@@ -22,6 +22,7 @@ create unlogged table plimsoll.cache_value (
 
 create unlogged table plimsoll.cache_lease (
   slot text collate "C" primary key,
+  -- '' for a load that failed, which is remembered for all processes
   owner text not null,
   -- those it was given with; it ends when one of them changes
   versions text not null,
@@ -41,7 +42,7 @@ $$;
 -- The second slot is that of the key. A version that is not there is made.
 create function plimsoll.cache_read(
   slots text[], fresh_version bigint, keep_ms float8, at_least text, lease_owner text, lease_ms float8, below_ms float8
-) returns table (versions text, floor text, leased boolean, data text, mark text, fresh_ms float8, cost_ms float8)
+) returns table (versions text, floor text, leased boolean, data text, mark text, fresh_ms float8, cost_ms float8, failed_ms float8)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -51,7 +52,7 @@ begin
   versions := plimsoll.cache_versions(slots);
   while versions is null loop
     insert into plimsoll.cache_slot (slot, version, kept_until)
-      select s, fresh_version, plimsoll.cache_after(keep_ms * 1.5) from unnest(slots) s order by s
+      select s, fresh_version, plimsoll.cache_after(keep_ms * 1.5) from unnest(slots) s order by s collate "C"
       on conflict do nothing;
     versions := plimsoll.cache_versions(slots);
   end loop;
@@ -61,6 +62,7 @@ begin
   select coalesce(max(c.floor), '') into floor from plimsoll.cache_slot c where c.slot = any (slots);
   select * into kept from plimsoll.cache_value v where v.slot = slots[2];
   leased := false;
+  failed_ms := 0;
   fresh_ms := '-infinity';
   if kept.versions = versions and kept.mark >= at_least collate "C" and kept.kept_until > now then
     data := kept.data;
@@ -74,6 +76,10 @@ begin
       on conflict (slot) do update set owner = excluded.owner, versions = excluded.versions, until = excluded.until
       where l.until <= now or l.versions <> excluded.versions;
     leased := found;
+    if not leased then
+      select coalesce(max(extract(epoch from l.until - now) * 1000), 0) into failed_ms
+        from plimsoll.cache_lease l where l.slot = slots[2] and l.owner = '' and l.until > now;
+    end if;
   end if;
   return next;
 end
@@ -101,15 +107,16 @@ $$;
 create function plimsoll.cache_invalidate(slots text[], fresh_version bigint, new_floor text, floor_ms float8)
 returns void language plpgsql as $$
 begin
-  perform from plimsoll.cache_slot s where s.slot = any (slots) order by s.slot for update;
-  update plimsoll.cache_slot s set version = s.version + 1,
-    floor = greatest(s.floor, new_floor collate "C"),
-    kept_until = greatest(s.kept_until, case when new_floor <> '' then plimsoll.cache_after(floor_ms) end)
-    where s.slot = any (slots);
-  if new_floor <> '' then
+  if new_floor = '' then
+    perform from plimsoll.cache_slot s where s.slot = any (slots) order by s.slot for update;
+    update plimsoll.cache_slot s set version = s.version + 1 where s.slot = any (slots);
+  else
+    -- New rows and old ones in one order: who held the lock of a later one while he made an earlier one would wait for
+    -- who has just made that and now wants the later.
     insert into plimsoll.cache_slot as s (slot, version, floor, kept_until)
-      select a, fresh_version, new_floor, plimsoll.cache_after(floor_ms) from unnest(slots) a order by a
-      on conflict (slot) do update set floor = greatest(s.floor, excluded.floor);
+      select a, fresh_version, new_floor, plimsoll.cache_after(floor_ms) from unnest(slots) a order by a collate "C"
+      on conflict (slot) do update set version = s.version + 1, floor = greatest(s.floor, excluded.floor),
+        kept_until = greatest(s.kept_until, excluded.kept_until);
   end if;
   delete from plimsoll.cache_value v where v.slot = any (slots);
 end

@@ -3,7 +3,9 @@
 create unlogged table plimsoll.cache_bus_head (
   name text primary key,
   life uuid not null default gen_random_uuid(),
-  place bigint not null
+  place bigint not null,
+  -- the latest position of all messages, as text that sorts so: what whoever begins to listen must load at or past
+  floor text collate "C" not null default ''
 ) with (fillfactor = 20);
 
 create unlogged table plimsoll.cache_bus (

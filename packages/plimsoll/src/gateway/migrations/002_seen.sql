@@ -16,5 +16,7 @@ create unlogged table plimsoll.seen (
   -- until then a commit may have happened of which no position is known
   unknown_until timestamptz not null,
   expires_at timestamptz not null,
+  -- when the client last wrote, in milliseconds since 1970 by the clock of the process where it did; 0 for never
+  wrote_at_ms int8 not null default 0,
   primary key (id, database)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
