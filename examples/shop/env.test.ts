@@ -6,7 +6,7 @@ test('what is not set or empty has its default', () => {
     PORT: 3000,
     BANK_URL: 'http://127.0.0.1:4100',
     SMTP_URL: 'smtp://127.0.0.1:4125',
-    SHOP_CACHE: 'on',
+    SHOP_CACHE: 'off',
   });
   expect(readBankEnvironment({ BANK_PORT: '0' })).toEqual({ BANK_PORT: 0 });
 });

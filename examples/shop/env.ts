@@ -12,8 +12,8 @@ const shop = z.object({
   PORT: port.default(3000),
   BANK_URL: url(/^https?$/).default('http://127.0.0.1:4100'),
   SMTP_URL: url(/^smtps?$/).default('smtp://127.0.0.1:4125'),
-  /** `off` asks the database for each product page. */
-  SHOP_CACHE: z.enum(['on', 'off']).default('on'),
+  /** `on` caches product pages: on one machine, with the shared tier in the same database, that costs more than it saves. */
+  SHOP_CACHE: z.enum(['on', 'off']).default('off'),
 });
 const bank = z.object({ BANK_PORT: port.default(4100) });
 const mail = z.object({ MAIL_SMTP_PORT: port.default(4125), MAIL_HTTP_PORT: port.default(4126) });

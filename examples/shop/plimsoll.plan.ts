@@ -27,7 +27,7 @@ export default plan({
   },
   // Twice the cores of a small machine: more connections only make the servers switch between them.
   database: { embeddedReplicas: 1, pool: { max: 4 } },
-  ...(SHOP_CACHE === 'off' ? {} : { cache: { queries: cachedQueries } }),
+  ...(SHOP_CACHE === 'on' ? { cache: { queries: cachedQueries } } : {}),
   policies: { outgoing: [outside.bank, outside.mailer.policy] },
   // A sale day, assumed: the week in `data` has an order a minute at its busiest, and each comes with ten reads.
   expectedPeak: { requestsPerSecond: 200 },
