@@ -3,7 +3,7 @@ import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 
 /**
- * Resolves when the app has no event to relay and no task ready or running: everything that was set off has
+ * Resolves when the app has no event to relay and no task that is still to run: everything that was set off has
  * happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a task is parked.
  */
 export async function untilIdle(app: App, options: { readonly timeoutMs?: number } = {}): Promise<void> {
@@ -16,11 +16,12 @@ export async function untilIdle(app: App, options: { readonly timeoutMs?: number
         'PL_LIFECYCLE',
         `${counts.parked} tasks are parked; see last_error in plimsoll.task`,
       );
-    if (counts.outbox + counts.ready + counts.running === 0) return;
+    const tasks = counts.ready + counts.running + counts.scheduled + counts.waiting;
+    if (counts.outbox + tasks === 0) return;
     if (systemClock.monotonicMs() > deadline) {
       throw new PlimsollError(
         'PL_LIFECYCLE',
-        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${counts.ready + counts.running} tasks are left`,
+        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left`,
         { data: { ...counts } },
       );
     }
