@@ -5,6 +5,7 @@ import type { Transaction } from '../database/transaction.ts';
 import { completeTask, insertTasks, type ClaimedTask, type NewTask } from '../durable/task.ts';
 import type { RequestContext } from '../kernel/context.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
+import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
@@ -22,6 +23,16 @@ export interface Completion {
 /** The event has already had its effect on this subscription: roll back and only end the task. */
 export class AlreadyApplied extends Error {
   override readonly name = 'AlreadyApplied';
+}
+
+/** What is written with what a handler has buffered. */
+export interface Endings {
+  /** The task that ends. */
+  readonly completion: Completion | undefined;
+  /** Outside effects that have ended. */
+  readonly external: Sql | undefined;
+  /** The answer, under its key: one row when it is recorded. */
+  readonly answer: Sql | undefined;
 }
 
 /** What a handler has buffered; written in one statement just before COMMIT. */
@@ -98,8 +109,8 @@ export class Outgoing {
     return this.#events.length > 0 || this.#tasks.length > 0;
   }
 
-  /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
-  async flush(tx: Transaction, completion: Completion | undefined, external: Sql | undefined): Promise<void> {
+  /** Throws PL_TASK_LOST, {@link AlreadyApplied} or {@link KeyTaken} when the effects must not be committed. */
+  async flush(tx: Transaction, { completion, external, answer }: Endings): Promise<void> {
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
     if (completion !== undefined) {
@@ -107,6 +118,7 @@ export class Outgoing {
       if (completion.inbox !== undefined)
         parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
     }
+    if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
     const [cache, { tags }] = [this.#cache, this];
@@ -117,9 +129,15 @@ export class Outgoing {
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
-    const row = await tx.one<{ ended: number; noted: number; invalidated: string | null }>(
-      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted, ${invalidated} as invalidated`,
-    );
+    const answered = answer === undefined ? sql`1` : sql`(select count(*)::int from answered)`;
+    const row = await tx.one<{
+      ended: number;
+      noted: number;
+      answered: number;
+      invalidated: string | null;
+    }>(sql`
+      with ${sql.join(parts)}
+      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
     if (row.ended !== 1) {
       throw new PlimsollError(
         'PL_TASK_LOST',
@@ -127,6 +145,7 @@ export class Outgoing {
       );
     }
     if (row.noted !== 1) throw new AlreadyApplied();
+    if (row.answered !== 1) throw new KeyTaken();
     if (row.invalidated !== null && cache !== undefined)
       this.#invalidation = { id: row.invalidated, cache, tags, keys: [] };
   }
