@@ -35,9 +35,12 @@ import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
+import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
+import type { ViewReadsState } from '../views/reads.ts';
+import type { ViewStatus } from '../views/status.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -65,6 +68,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly tasks: TaskCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
+  /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
+  readonly views?: ViewReadsState & { readonly tables: readonly ViewStatus[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
 }
@@ -93,6 +98,8 @@ export interface App extends Lifecycle {
   /** The newest slow requests, oldest first, sampled or not. */
   slowRequests(): readonly SlowRequest[];
   taskCounts(): Promise<TaskCounts>;
+  /** The tables of the views of its modules, and how far each is behind the log. */
+  views(): Promise<readonly ViewStatus[]>;
 }
 
 /** What exists between start and stop. */
@@ -106,6 +113,7 @@ interface Running {
   cache: AppCache;
   rateLimits: RateLimitDatabase;
   relay: Loop;
+  views: AppViews;
   worker: Loop;
   gateway: Gateway;
   stopLogs: () => void;
@@ -171,6 +179,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
+    if (views !== undefined) {
+      pieces.views = views;
+      // Its tables are there before roles are granted what they may use.
+      await views.builder.start();
+    }
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
@@ -183,6 +198,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
             caches: cache.queries,
             invalidations: { cache: cache.cache.name, relay: cache.relay, check: cache.check },
           }),
+      ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
@@ -197,7 +213,10 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
-      onMoved: worker.wake,
+      onMoved: () => {
+        worker.wake();
+        views?.moved();
+      },
     });
     pieces.runtime = runtime;
     pieces.relay = relay;
@@ -236,12 +255,14 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, cache, rateLimits, database, telemetry, statements, stopLogs } = pieces;
+    const { gateway, worker, relay, views, cache, rateLimits, database, telemetry, statements, stopLogs } =
+      pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
+      () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
@@ -278,12 +299,17 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function gauges(): Promise<readonly Metric[]> {
-    const { database, gateway } = pieces;
+    const { database, gateway, views } = pieces;
+    const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
     return database === undefined
       ? []
-      : [...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks), ...routingGauges(database.routing())];
+      : [
+          ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+          ...routingGauges(database.routing()),
+          ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
+        ];
   }
 
   async function metrics(): Promise<string> {
@@ -291,7 +317,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
-    const { gateway, cache } = pieces;
+    const { gateway, cache, views } = pieces;
     const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -305,6 +331,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       },
       tasks: await taskCounts(),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
+      ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),
     };
   }
@@ -325,6 +352,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,
+    views: async () => (await pieces.views?.list()) ?? [],
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
 }

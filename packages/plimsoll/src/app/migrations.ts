@@ -8,6 +8,7 @@ import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import { idempotencyMigrations } from '../idempotency/migrations.ts';
+import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
@@ -17,6 +18,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     jobMigrations,
     receiptMigrations,
     outboxMigrations,
+    viewMigrations,
     sessionMigrations,
     idempotencyMigrations,
     moduleMigrations,

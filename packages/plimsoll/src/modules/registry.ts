@@ -2,6 +2,7 @@ import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.t
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
 import { overlapProblems } from './ownership.ts';
+import { viewProblems } from './view-use.ts';
 
 /** All modules of one app, checked once. */
 export interface Registry {
@@ -51,7 +52,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
       subscriptions.set(name, { module, subscription });
     }
   }
-  problems.push(...overlapProblems(modules));
+  problems.push(...overlapProblems(modules), ...viewProblems(modules));
   for (const module of modules) {
     for (const used of module.uses) {
       if (!byName.has(used))

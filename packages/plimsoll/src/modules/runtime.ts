@@ -19,7 +19,7 @@ import type { RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/relay.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
-import { payloadNow } from './event-versions.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
 import {
   CommandHandlerContext,
   QueryHandlerContext,
@@ -35,6 +35,7 @@ import type { ModulePolicies } from './module-policies.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
+import type { ViewReads } from '../views/reads.ts';
 
 export interface RuntimeOptions {
   readonly registry: Registry;
@@ -53,6 +54,8 @@ export interface RuntimeOptions {
   readonly invalidations?: Invalidations;
   /** How long, and of what size, answers under stable keys are kept. */
   readonly idempotency?: CommandRecordOptions;
+  /** Waits until views show what a reader has written. Default: nobody waits. */
+  readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
 }
@@ -88,7 +91,7 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies, caches } = options;
+  const { registry, database, policies, caches, viewReads } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
@@ -192,6 +195,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const checked = validInput(operation, input, wire);
     const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
+    const views = module.reads[memberName(operation)];
+    // Before a server is chosen: it must have what the views have by then.
+    if (views !== undefined && viewReads !== undefined)
+      await viewReads.current(views, { seen: context.seen, strong: context.strong });
     const ask = (within: RequestContext, over: Wire): Promise<unknown> =>
       database
         .readOnly(
