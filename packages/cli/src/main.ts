@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import { dev } from './commands/dev.ts';
 import { doctor } from './commands/doctor.ts';
+import { events } from './commands/events.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
@@ -9,7 +10,16 @@ import { start } from './commands/start.ts';
 import type { Command } from './command.ts';
 import { describeFailure, UsageError } from './failure.ts';
 
-const commands: Readonly<Record<string, Command>> = { new: newApp, start, dev, migrate, load, doctor, check };
+const commands: Readonly<Record<string, Command>> = {
+  new: newApp,
+  start,
+  dev,
+  migrate,
+  load,
+  doctor,
+  check,
+  events,
+};
 
 function help(): string {
   const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);

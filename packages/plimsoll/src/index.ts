@@ -8,10 +8,12 @@ export {
   command,
   contract,
   event,
+  membersOf,
   query,
   type Command,
   type Contract,
   type Event,
+  type PersonalData,
   type Failure,
   type Query,
   type Result,
@@ -27,6 +29,7 @@ export {
   type QueryContext,
   type SubscriptionContext,
 } from './modules/module.ts';
+export { eraseSubject, type Erasure, type ErasureRequest } from './modules/erase-subject.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';

@@ -20,6 +20,8 @@ import { createModulePolicies, type ModulePolicies } from '../modules/module-pol
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
+import { eventLag, type EventLag } from '../outbox/lag.ts';
+import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { shedDefaults } from '../shed/options.ts';
 import type { ShedderState } from '../shed/shedder.ts';
@@ -37,6 +39,7 @@ import {
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
+import { eventGauges } from './event-gauges.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
@@ -65,6 +68,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How far the outbox, the subscriptions and the readers of the log are behind. */
+  readonly events: EventLag;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How often each statement ran within one execution of each operation. */
@@ -107,6 +112,7 @@ interface Running {
   statements: StatementCounter;
   cache: AppCache;
   rateLimits: RateLimitDatabase;
+  pressure: EventPressure;
   relay: Loop;
   worker: Loop;
   gateway: Gateway;
@@ -173,6 +179,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const { budget, ...kept } = plan.events ?? {};
+    if (budget !== undefined) {
+      pieces.pressure = createEventPressure({ database, budget });
+      await pieces.pressure.start();
+    }
+    const { pressure } = pieces;
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
@@ -188,6 +201,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       onCommitted: () => {
         relay.wake();
         worker.wake();
@@ -198,6 +212,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
+      ...kept,
       onMoved: worker.wake,
     });
     pieces.runtime = runtime;
@@ -246,12 +261,14 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, cache, rateLimits, database, telemetry, statements, stopLogs } = pieces;
+    const { gateway, worker, relay, pressure, cache, rateLimits, database, telemetry, statements, stopLogs } =
+      pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
+      () => pressure?.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
@@ -291,9 +308,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const { database, gateway } = pieces;
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined
-      ? []
-      : [...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks), ...routingGauges(database.routing())];
+    if (database === undefined) return [];
+    const lag = await eventLag(database).catch(() => undefined);
+    return [
+      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...(lag === undefined ? [] : eventGauges(lag)),
+      ...routingGauges(database.routing()),
+    ];
   }
 
   async function metrics(): Promise<string> {
@@ -314,6 +335,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      events: await eventLag(need('database')),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       statementsPerOperation: need('statements').snapshot(),
     };

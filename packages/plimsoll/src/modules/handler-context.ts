@@ -5,7 +5,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
-import { Fail, type EnqueueOptions, type Module } from './module.ts';
+import { Fail, type Delivery, type EnqueueOptions, type Module } from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -17,6 +17,8 @@ export interface HandlerContextOptions {
   readonly strictCalls: boolean;
   /** Data of declared errors goes to the caller this way. */
   readonly wire: Wire;
+  /** Throws when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom: ((type: string) => void) | undefined;
 }
 
 /** One transaction and what goes with it. */
@@ -124,6 +126,8 @@ export class CommandHandlerContext extends BaseContext {
           'PL_FOREIGN_EVENT',
           `${this.#where} emitted ${event.id}; a module emits only events of its own contract`,
         );
+      // What events and jobs set off is what makes room, and is taken always.
+      if (this.#options.context.causationId === undefined) this.#options.assertRoom?.(event.id);
       this.#work.outgoing.emit(event, payload);
     };
   }
@@ -198,9 +202,9 @@ export class CommandHandlerContext extends BaseContext {
 
 /** A subscription's context is a command's, and knows its delivery. */
 export class SubscriptionHandlerContext extends CommandHandlerContext {
-  readonly delivery: { readonly eventId: string; readonly position: number; readonly attempt: number };
+  readonly delivery: Delivery;
 
-  constructor(options: HandlerContextOptions, work: Work, delivery: SubscriptionHandlerContext['delivery']) {
+  constructor(options: HandlerContextOptions, work: Work, delivery: Delivery) {
     super(options, work, {});
     this.delivery = delivery;
   }

@@ -18,8 +18,8 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
 import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
-import type { SubscriptionRecord } from '../outbox/relay.ts';
+import { causeOf, type RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { payloadNow } from './event-versions.ts';
 import { ExternalEffects } from './external.ts';
@@ -55,6 +55,8 @@ export interface RuntimeOptions {
   readonly caches?: ReadonlyMap<string, AnswerQuery>;
   /** Where the invalidations of commands go. Default: there is nothing to invalidate. */
   readonly invalidations?: Invalidations;
+  /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom?: (type: string) => void;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
 }
@@ -154,6 +156,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       context,
       strictCalls,
       wire,
+      assertRoom: options.assertRoom,
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
@@ -312,9 +315,15 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   async function runDelivery(module: Module, subscription: Subscription, task: ClaimedTask): Promise<void> {
     const event = task.payload as RecordedEvent;
-    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
-    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`);
+    const delivery = {
+      eventId: event.id,
+      position: event.position,
+      attempt: task.attempt,
+      replay: event.replay,
+      erased: event.erased === true,
+    };
+    const completion: Completion = { task, inbox: { subscription: task.name, event } };
+    const above = taskContext(database, task, causeOf(event, task.name));
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -364,6 +373,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       module: module.name,
       eventType: subscription.event.id,
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+      ordered: subscription.options.ordered,
+      onPark: subscription.options.onPark,
+      from: subscription.options.from,
     })),
   };
 }
