@@ -87,17 +87,21 @@ afterAll(async () => {
 const settled = { outbox: 0, ready: 0, running: 0 };
 
 /** The command in this process; one that is spawned takes seconds. */
-async function run(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+async function run(
+  name: string,
+  ...args: readonly string[]
+): Promise<{ code: number; out: string; err: string }> {
+  const command = events.commands[name]!;
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([option, { value }]) => [
+      option,
+      { type: value === undefined ? ('boolean' as const) : ('string' as const) },
+    ]),
+  );
+  const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
   const [out, err] = [captured(process.stdout), captured(process.stderr)];
   try {
-    const options = Object.fromEntries(
-      Object.entries(events.options).map(([name, { value }]) => [
-        name,
-        { type: value === undefined ? ('boolean' as const) : ('string' as const) },
-      ]),
-    );
-    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
-    const code = await events.run({ ...values, plan: join(folder, 'plimsoll.plan.ts') }, positionals[0]);
+    const code = await command.run({ ...values, plan: join(folder, 'plimsoll.plan.ts') }, positionals[0]);
     return { code, out: out.end(), err: err.end() };
   } finally {
     out.end();
@@ -116,8 +120,8 @@ function captured(stream: NodeJS.WriteStream): { readonly end: () => string } {
   };
 }
 
-const json = async (...args: readonly string[]): Promise<unknown> => {
-  const { code, out, err } = await run(...args, '--json');
+const json = async (name: string, ...args: readonly string[]): Promise<unknown> => {
+  const { code, out, err } = await run(name, ...args, '--json');
   expect({ code, err }).toMatchObject({ code: 0 });
   return JSON.parse(out);
 };
@@ -132,7 +136,7 @@ test('list, show, trace and lag tell what happened', async () => {
   expect(await json('list', '--limit', '2')).toMatchObject([{ position: 3 }, { position: 2, key: '2' }]);
   expect((await run('list', '--key', 'nobody')).out).toBe('no event of the log matches\n');
 
-  const shown = await run('show', '--position', '1');
+  const shown = await run('show', '1');
   expect(shown.out).toContain('correlationId request-1');
   expect(shown.out).toContain('"email": "ada@example.com"');
 
@@ -144,10 +148,10 @@ test('list, show, trace and lag tell what happened', async () => {
 });
 
 test('a replay has its effect once more, and says who asked', async () => {
-  const of = ['replay', '--subscription', 'shop.pack', '--key', '3'];
-  expect(await json(...of, '--dry-run')).toEqual({ subscription: 'shop.pack', events: 1 });
+  const of = ['--subscription', 'shop.pack', '--key', '3'];
+  expect(await json('replay', ...of, '--dry-run')).toEqual({ subscription: 'shop.pack', events: 1 });
   expect(await packed()).toHaveLength(2);
-  const ran = await run(...of, '--why', 'the parcel was lost', '--by', 'grace');
+  const ran = await run('replay', ...of, '--why', 'the parcel was lost', '--by', 'grace');
   expect(ran).toMatchObject({ code: 0, out: 'replay 1: 1 events delivered to shop.pack again\n' });
   await expect.poll(packed, { timeout: 10_000 }).toEqual([
     { order_id: '1', replay: null },
@@ -157,7 +161,7 @@ test('a replay has its effect once more, and says who asked', async () => {
   expect(await json('replays')).toMatchObject([
     { id: 1, by: 'grace', why: 'the parcel was lost', delivered: 1 },
   ]);
-  expect((await run('stop', '--replay', '1')).out).toBe('replay 1 had ended already\n');
+  expect((await run('stop', '1')).out).toBe('replay 1 had ended already\n');
 });
 
 test('parked deliveries are listed, tried again, and skipped with a reason', async () => {
@@ -182,19 +186,18 @@ test('erase takes the data of a person out', async () => {
   expect((await run('list')).out).not.toContain('ada@example.com');
 });
 
-test.each<[string, readonly string[], string]>([
-  ['nothing to do', [], 'needs what to do; there is list, show, trace'],
-  ['an unknown thing', ['dance'], 'cannot "dance"; there is list'],
-  ['no position', ['show'], 'needs --position <position>'],
-  ['a position that is not there', ['show', '--position', '99'], 'no event at position 99'],
-  ['a time that is none', ['list', '--since', 'noon'], '--since is "noon"; want a time such as'],
-  ['nothing to trace by', ['trace'], 'needs --key <key>, --request <correlation id> or --position'],
-  ['no subscription', ['replay'], 'needs --subscription <name>'],
-  ['no reason', ['replay', '--subscription', 'shop.pack'], 'needs --why <text>'],
-  ['a task that is none', ['retry', '--task', '7'], '--task is "7"; want the id of a task'],
-  ['skipping without choosing', ['skip', '--why', 'x'], '--key <key> or --all; plimsoll events parked lists them'],
-])('%s is a mistake in the command line, and says what to do', async (_what, args, message) => {
-  await expect(run(...args)).rejects.toMatchObject({
+test.each<[string, string, readonly string[], string]>([
+  ['no position', 'show', [], 'nothing is named: give the position'],
+  ['no number', 'show', ['first'], '"first" is no number: give the position'],
+  ['a position that is not there', 'show', ['99'], 'no event at position 99'],
+  ['a time that is none', 'list', ['--since', 'noon'], '--since is "noon"; want a time such as'],
+  ['nothing to trace by', 'trace', [], 'give --key <key>, --request <id> or --position'],
+  ['no subscription', 'replay', [], '--subscription is missing: give'],
+  ['no reason', 'replay', ['--subscription', 'shop.pack'], '--why is missing: give'],
+  ['a task that is none', 'retry', ['--task', '7'], '--task is "7"; want the id of a task'],
+  ['skipping without choosing', 'skip', ['--why', 'x'], '--key <key> or --all; plimsoll events parked'],
+])('%s is a mistake in the command line, and says what to do', async (_what, name, args, message) => {
+  await expect(run(name, ...args)).rejects.toMatchObject({
     name: 'UsageError',
     message: expect.stringContaining(message) as string,
   });
@@ -215,7 +218,11 @@ test('as a process: what it says goes to standard output, a failure to standard 
     spawned('list', '--json', '--key', '2'),
     spawned('replay', '--subscription', 'shop.nope', '--why', 'x'),
   ]);
-  expect(listed).toEqual({ code: 0, out: expect.stringMatching(/^\[\{"position":2,/) as string, err: '' });
+  expect(listed).toEqual({
+    code: 0,
+    out: expect.stringMatching(/^\[\n {2}\{\n {4}"position": 2,/) as string,
+    err: '',
+  });
   expect(unknown).toEqual({
     code: 1,
     out: '',

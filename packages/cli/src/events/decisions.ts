@@ -13,7 +13,7 @@ import {
 import type { Database } from 'plimsoll/database';
 import type { Values } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { decisionOf, filterOf, needOption, positionOption, textOption } from './options.ts';
+import { decisionOf, filterOf, needOption, numberArgument, textOption } from './options.ts';
 import type { Report } from './reports.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -22,7 +22,11 @@ const waitMs = 200;
 const tellEveryMs = 1_000;
 
 export async function replay(database: Database, values: Values): Promise<Report> {
-  const subscription = needOption(values, 'subscription', 'replay');
+  const subscription = needOption(
+    values,
+    'subscription',
+    'give --subscription <name>, module and subscription, such as shipping.ship',
+  );
   const filter = filterOf(values);
   const events = await countReplay(database, { subscription, filter });
   if (values['dry-run'] === true)
@@ -30,7 +34,7 @@ export async function replay(database: Database, values: Values): Promise<Report
       value: { subscription, events },
       text: `${events} events would be delivered to ${subscription} again`,
     };
-  const { id } = await startReplay(database, { subscription, filter, ...decisionOf(values, 'replay') });
+  const { id } = await startReplay(database, { subscription, filter, ...decisionOf(values) });
   say(
     `replay ${id}: ${events} events to ${subscription}; it goes on when this command ends, if an app is running`,
   );
@@ -50,9 +54,12 @@ export async function replay(database: Database, values: Values): Promise<Report
   return { value, text: `replay ${id}: ${value.delivered} events delivered to ${subscription} again` };
 }
 
-export async function stop(database: Database, values: Values): Promise<Report> {
-  const id = positionOption(values, 'replay');
-  if (id === undefined) throw new UsageError('plimsoll events stop needs --replay <id>, as replays lists it');
+export async function stop(
+  database: Database,
+  _values: Values,
+  argument: string | undefined,
+): Promise<Report> {
+  const id = numberArgument(argument, 'give the number of a replay, from plimsoll events replays');
   const stopped = await stopReplay(database, id);
   const { delivered } = await replayState(database, id);
   return {
@@ -64,24 +71,24 @@ export async function stop(database: Database, values: Values): Promise<Report> 
 }
 
 export async function retry(database: Database, values: Values): Promise<Report> {
-  const tried = await retryParked(database, chosen(values, 'retry'));
+  const tried = await retryParked(database, chosen(values));
   return { value: { retried: tried }, text: `${tried} parked deliveries are tried again` };
 }
 
 export async function skip(database: Database, values: Values): Promise<Report> {
-  const skipped = await skipParked(database, chosen(values, 'skip'), decisionOf(values, 'skip'));
+  const skipped = await skipParked(database, chosen(values), decisionOf(values));
   return {
     value: { skipped },
     text: `${skipped} parked deliveries are skipped; their events had no effect there`,
   };
 }
 
-function chosen(values: Values, what: string): ParkedFilter {
+function chosen(values: Values): ParkedFilter {
   const id = textOption(values, 'task');
   const [subscription, key] = [textOption(values, 'subscription'), textOption(values, 'key')];
   if (id === undefined && subscription === undefined && key === undefined && values['all'] !== true)
     throw new UsageError(
-      `plimsoll events ${what} needs --task <id>, --subscription <name>, --key <key> or --all; plimsoll events parked lists them`,
+      'nothing is chosen: give --task <id>, --subscription <name>, --key <key> or --all; plimsoll events parked lists them',
     );
   if (id !== undefined && !/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(id))
     throw new UsageError(
@@ -94,13 +101,14 @@ function chosen(values: Values, what: string): ParkedFilter {
 export async function erase(
   database: Database,
   values: Values,
+  _argument: string | undefined,
   plan: Plan,
 ): Promise<Report & { readonly code: number }> {
-  const subject = needOption(values, 'subject', 'erase');
+  const subject = needOption(values, 'subject', 'give --subject <id>, the person whose data it is');
   const declared = plan.modules
     .flatMap((module) => membersOf(module.contract))
     .filter((member) => member.kind === 'event');
-  const value = await eraseSubject(database, declared, { subject, ...decisionOf(values, 'erase') });
+  const value = await eraseSubject(database, declared, { subject, ...decisionOf(values) });
   const lines = [
     `${value.events} events and ${value.deliveries} deliveries of ${subject} are without its personal data now`,
     ...value.left.map(

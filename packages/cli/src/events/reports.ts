@@ -2,7 +2,7 @@ import { eventLag, listEvents, parkedDeliveries, replays, trace, type TraceStart
 import type { Database } from 'plimsoll/database';
 import type { Values } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { filterOf, limitOf, positionOption, textOption } from './options.ts';
+import { filterOf, limitOf, numberArgument, positionOption, textOption } from './options.ts';
 import { renderTrace, time } from './render-trace.ts';
 import { table } from './table.ts';
 
@@ -29,9 +29,12 @@ export async function list(database: Database, values: Values): Promise<Report> 
   return { value, text };
 }
 
-export async function show(database: Database, values: Values): Promise<Report> {
-  const position = positionOption(values, 'position');
-  if (position === undefined) throw new UsageError('plimsoll events show needs --position <position>');
+export async function show(
+  database: Database,
+  _values: Values,
+  argument: string | undefined,
+): Promise<Report> {
+  const position = numberArgument(argument, 'give the position of an event, from plimsoll events list');
   const [event] = await listEvents(database, { fromPosition: position, toPosition: position }, 1);
   if (event === undefined)
     throw new UsageError(
@@ -57,9 +60,7 @@ async function startOf(database: Database, values: Values): Promise<TraceStart> 
   if (request !== undefined) return { correlationId: request };
   if (key !== undefined) return { key, type: textOption(values, 'type') };
   if (position === undefined)
-    throw new UsageError(
-      'plimsoll events trace needs --key <key>, --request <correlation id> or --position <position>',
-    );
+    throw new UsageError('nothing to begin with: give --key <key>, --request <id> or --position <position>');
   const [event] = await listEvents(database, { fromPosition: position, toPosition: position }, 1);
   if (event === undefined) throw new UsageError(`the log has no event at position ${position}`);
   return { correlationId: event.correlationId };

@@ -6,7 +6,6 @@ import { createWorker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
-import type { GatewayShed } from '../gateway/options.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { newJob } from '../jobs/job.ts';
@@ -23,7 +22,6 @@ import type { PolicyState } from '../policy/policy.ts';
 import { eventLag, type EventLag } from '../outbox/lag.ts';
 import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
-import { shedDefaults } from '../shed/options.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -40,9 +38,13 @@ import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
 import { eventGauges } from './event-gauges.ts';
+import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
+import { shedOf } from './shed-of.ts';
+import type { ViewReadsState } from '../views/reads.ts';
+import type { ViewStatus } from '../views/status.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -72,6 +74,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly events: EventLag;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
+  /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
+  readonly views?: ViewReadsState & { readonly tables: readonly ViewStatus[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
 }
@@ -100,6 +104,8 @@ export interface App extends Lifecycle {
   /** The newest slow requests, oldest first, sampled or not. */
   slowRequests(): readonly SlowRequest[];
   taskCounts(): Promise<TaskCounts>;
+  /** The tables of the views of its modules, and how far each is behind the log. */
+  views(): Promise<readonly ViewStatus[]>;
 }
 
 /** What exists between start and stop. */
@@ -114,6 +120,7 @@ interface Running {
   rateLimits: RateLimitDatabase;
   pressure: EventPressure;
   relay: Loop;
+  views: AppViews;
   worker: Loop;
   gateway: Gateway;
   stopLogs: () => void;
@@ -186,6 +193,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { pressure } = pieces;
 
+    const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
+    if (views !== undefined) {
+      pieces.views = views;
+      // Its tables are there before roles are granted what they may use.
+      await views.builder.start();
+    }
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
@@ -198,6 +212,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
             caches: cache.queries,
             invalidations: { cache: cache.cache.name, relay: cache.relay, check: cache.check },
           }),
+      ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
@@ -213,7 +228,10 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
       ...kept,
-      onMoved: worker.wake,
+      onMoved: () => {
+        worker.wake();
+        views?.moved();
+      },
     });
     pieces.runtime = runtime;
     pieces.relay = relay;
@@ -261,14 +279,15 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, pressure, cache, rateLimits, database, telemetry, statements, stopLogs } =
-      pieces;
+    const { gateway, worker, relay, pressure, views, cache, rateLimits } = pieces;
+    const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
       () => pressure?.stop(),
+      () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
@@ -305,7 +324,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function gauges(): Promise<readonly Metric[]> {
-    const { database, gateway } = pieces;
+    const { database, gateway, views } = pieces;
+    const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
     if (database === undefined) return [];
@@ -314,6 +334,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
       ...(lag === undefined ? [] : eventGauges(lag)),
       ...routingGauges(database.routing()),
+      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
     ];
   }
 
@@ -322,7 +343,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
-    const { gateway, cache } = pieces;
+    const { gateway, cache, views } = pieces;
     const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -337,6 +358,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       tasks: await taskCounts(),
       events: await eventLag(need('database')),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
+      ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),
     };
   }
@@ -357,6 +379,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,
+    views: async () => (await pieces.views?.list()) ?? [],
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
 }
@@ -370,22 +393,5 @@ function sessionStatements(database: Database): Pick<Database, 'maybeOne' | 'exe
     maybeOne: (statement) =>
       database.readOnly((db) => db.maybeOne(statement), { consistency: 'strong', seen: new Seen() }),
     execute: (statement) => database.execute(statement),
-  };
-}
-
-/** Durations of most operations scatter so that their mean is at half of their p95 or below. */
-const meanOfP95 = 0.5;
-
-/** Part of the tightest p95 that a request may wait for the event loop; and no less than that, which is noise. */
-const loopOfP95 = 0.4;
-const leastLoopDelayMs = 10;
-
-/** From when on an answer is worth little, by the objectives. */
-function shedOf({ objectives }: Plan): Required<Pick<GatewayShed, 'targetMs' | 'loopDelayMs'>> {
-  const own = new Map(objectives.operations?.map(({ operation, p95Ms }) => [operation.id, p95Ms]));
-  const tightest = Math.min(objectives.default.p95Ms, ...own.values());
-  return {
-    targetMs: (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms),
-    loopDelayMs: Math.min(shedDefaults.loopDelayMs, Math.max(leastLoopDelayMs, loopOfP95 * tightest)),
   };
 }

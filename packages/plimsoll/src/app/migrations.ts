@@ -7,6 +7,7 @@ import { receiptMigrations } from '../jobs/migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
@@ -16,6 +17,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     jobMigrations,
     receiptMigrations,
     outboxMigrations,
+    viewMigrations,
     sessionMigrations,
     moduleMigrations,
     rateLimitMigrations,

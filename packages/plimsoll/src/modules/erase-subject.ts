@@ -7,7 +7,7 @@ import { validate } from '../kernel/validate.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
 import { moveCommitted, relayDefaults } from '../outbox/relay.ts';
 import type { AnyEvent } from './contract.ts';
-import { payloadNow } from './event-versions.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
 
 export interface ErasureRequest {
   /** Whose data: what `personal.subject` of the events gives. */

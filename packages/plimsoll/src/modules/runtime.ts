@@ -21,7 +21,7 @@ import { jobDefaults } from '../jobs/job.ts';
 import { causeOf, type RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
-import { payloadNow } from './event-versions.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
 import { ExternalEffects } from './external.ts';
 import {
   CommandHandlerContext,
@@ -39,6 +39,7 @@ import type { InvalidationCheck } from './invalidation-check.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
+import type { ViewReads } from '../views/reads.ts';
 
 export interface RuntimeOptions {
   readonly registry: Registry;
@@ -57,6 +58,8 @@ export interface RuntimeOptions {
   readonly invalidations?: Invalidations;
   /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
   readonly assertRoom?: (type: string) => void;
+  /** Waits until views show what a reader has written. Default: nobody waits. */
+  readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
 }
@@ -99,7 +102,7 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies, caches, invalidations } = options;
+  const { registry, database, policies, caches, invalidations, viewReads } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
@@ -197,6 +200,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const checked = validInput(operation, input, wire);
     const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
+    const views = module.reads[memberName(operation)];
+    // Before a server is chosen: it must have what the views have by then.
+    if (views !== undefined && viewReads !== undefined)
+      await viewReads.current(views, { seen: context.seen, strong: context.strong });
     const ask = (within: RequestContext, over: Wire): Promise<unknown> =>
       database
         .readOnly(

@@ -22,7 +22,7 @@ test(
         faultEveryMs: 600,
         random: Math.random,
       });
-      console.info(JSON.stringify(outcome));
+      process.stdout.write(`${JSON.stringify(outcome)}\n`);
       expect(outcome).toMatchObject({
         lost: 0,
         invented: 0,

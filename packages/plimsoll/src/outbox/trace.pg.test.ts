@@ -145,10 +145,7 @@ test('a skipped delivery says who skipped it and why; it is not delivered again,
   });
   await replayOnce(app.database, id);
   await settled();
-  expect(await delivery()).toMatchObject([
-    { state: 'skipped' },
-    { state: 'done', data: { replay: id } },
-  ]);
+  expect(await delivery()).toMatchObject([{ state: 'skipped' }, { state: 'done', data: { replay: id } }]);
   expect((await delivery())[1]!.effects.map(({ name }) => name).toSorted()).toEqual([
     'shipping.label',
     'shipping.shipped',
