@@ -75,10 +75,11 @@ export async function parked(database: Database, values: Values): Promise<Report
     delivery.position,
     delivery.key ?? '',
     delivery.attempts,
-    time(delivery.madeAt),
+    delivery.waiting,
+    time(delivery.parkedAt),
     delivery.error ?? '',
   ]);
-  const heading = ['task', 'subscription', 'position', 'key', 'attempts', 'made at', 'last error'];
+  const heading = ['task', 'subscription', 'position', 'key', 'attempts', 'behind it', 'parked at', 'last error'];
   return { value, text: rows.length === 0 ? 'no delivery is parked' : table(heading, rows) };
 }
 

@@ -52,7 +52,10 @@ export function feedOnce(tx: Transaction, feed: Feed, from: number, limits: Feed
     select (select count(*) from delivered)::int as delivered, (select position from moved) as position`);
 }
 
-/** Whether so many deliveries of a subscription wait or run that it should not be given more from the log. */
+/**
+ * Whether so many deliveries of a subscription wait or run that it should not be given more from the log. Those that
+ * wait behind a parked one wait for somebody's decision, and do not count: the other keys should not wait with them.
+ */
 export async function isBacklogged(
   tx: Transaction,
   subscription: string,
@@ -60,6 +63,9 @@ export async function isBacklogged(
 ): Promise<boolean> {
   const { waiting } = await tx.one<{ waiting: number }>(sql`
     select count(*)::int as waiting from (
-      select 1 from plimsoll.task where name = ${subscription} and state <> 'parked' limit ${backlog}) counted`);
+      select 1 from plimsoll.task t where name = ${subscription} and state <> 'parked'
+        and not (state = 'waiting' and exists (
+          select 1 from plimsoll.task h where h.name = t.name and h.order_key = t.order_key and h.state = 'parked' and h.on_park = 'block'))
+      limit ${backlog}) counted`);
   return waiting >= backlog;
 }

@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.ts';
+import { replayParked } from '../durable/dead-letters.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
 
@@ -12,8 +13,10 @@ export interface ParkedDelivery {
   readonly key: string | null;
   readonly attempts: number;
   readonly error: string | null;
-  /** When the delivery was made; ISO 8601. */
-  readonly madeAt: string;
+  /** Later deliveries of its key that wait for the decision. */
+  readonly waiting: number;
+  /** ISO 8601. */
+  readonly parkedAt: string;
   readonly correlationId: string;
 }
 
@@ -32,18 +35,22 @@ export function parkedDeliveries(
 ): Promise<ParkedDelivery[]> {
   return db.query<ParkedDelivery>(sql`
     select id, name as subscription, (payload->>'position')::bigint as position, payload->>'type' as type, payload->>'key' as key,
-      attempt as attempts, last_error->>'message' as error, to_json(created_at)#>>'{}' as "madeAt", correlation_id as "correlationId"
-    from plimsoll.task where ${chosen(filter)} order by created_at, id limit ${limit}`);
+      attempt as attempts, last_error->>'message' as error, to_json(parked_at)#>>'{}' as "parkedAt", correlation_id as "correlationId", (
+        select count(*)::int from plimsoll.task w
+        where w.name = task.name and w.order_key = task.order_key and w.state = 'waiting' and task.on_park = 'block') as waiting
+    from plimsoll.task where ${chosen(filter)} order by seq limit ${limit}`);
 }
 
 /** Tries parked deliveries again, with all their attempts. How many. */
-export function retryParked(db: Queryable, filter: ParkedFilter): Promise<number> {
-  return db.execute(
-    sql`update plimsoll.task set state = 'ready', attempt = 0, run_at = now() where ${chosen(filter)}`,
-  );
+export async function retryParked(db: Queryable, filter: ParkedFilter): Promise<number> {
+  const rows = await db.query<{ id: string }>(sql`select id from plimsoll.task where ${chosen(filter)}`);
+  return db.execute(replayParked({ ids: rows.map(({ id }) => id) }));
 }
 
-/** Ends parked deliveries without their effect; who decided so and why stays in the inbox. How many. */
+/**
+ * Ends parked deliveries without their effect, and lets those that wait behind them go; who decided so and why stays
+ * in the inbox. How many.
+ */
 export function skipParked(
   database: Database,
   filter: ParkedFilter,

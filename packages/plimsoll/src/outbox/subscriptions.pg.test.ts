@@ -59,7 +59,7 @@ const record = (...subscriptions: readonly SubscriptionRecord[]): Promise<void> 
 const delivered = async (name: string): Promise<number[]> =>
   (
     await database.query<{ position: number }>(
-      sql`select (payload->>'position')::bigint as position from plimsoll.task where name = ${`m.${name}`} order by (payload->>'position')::bigint`,
+      sql`select (payload->>'position')::bigint as position from plimsoll.task where name = ${`m.${name}`} order by seq`,
     )
   ).map(({ position }) => position);
 const settle = async (limits: FeedLimits = small): Promise<void> => {
