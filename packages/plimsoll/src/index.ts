@@ -11,6 +11,7 @@ export {
   membersOf,
   query,
   type Command,
+  type CommandJobOptions,
   type Contract,
   type Event,
   type PersonalData,
@@ -34,6 +35,7 @@ export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modul
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';
 export { view, type View } from './views/view.ts';
+export { type QueueLimits, type TaskRate } from './durable/limits.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
 export {

@@ -79,7 +79,16 @@ export async function parked(database: Database, values: Values): Promise<Report
     time(delivery.parkedAt),
     delivery.error ?? '',
   ]);
-  const heading = ['task', 'subscription', 'position', 'key', 'attempts', 'behind it', 'parked at', 'last error'];
+  const heading = [
+    'task',
+    'subscription',
+    'position',
+    'key',
+    'attempts',
+    'behind it',
+    'parked at',
+    'last error',
+  ];
   return { value, text: rows.length === 0 ? 'no delivery is parked' : table(heading, rows) };
 }
 

@@ -1,13 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { createWorker } from '../durable/worker.ts';
+import { newTaskId } from '../durable/task-id.ts';
+import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
+import { createCron } from '../jobs/cron.ts';
 import { newJob } from '../jobs/job.ts';
 import { acceptJob, jobStatus } from '../jobs/receipt.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
@@ -41,10 +42,11 @@ import { eventGauges } from './event-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
+import { limitsOf } from './job-limits.ts';
 import type { Plan } from './plan.ts';
-import { shedOf } from './shed-of.ts';
 import type { ViewReadsState } from '../views/reads.ts';
 import type { ViewStatus } from '../views/status.ts';
+import { shedOf } from './shed-of-plan.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -84,6 +86,10 @@ export interface TaskCounts {
   readonly outbox: number;
   readonly ready: number;
   readonly running: number;
+  /** Not due yet: delayed, or to be tried again. */
+  readonly scheduled: number;
+  /** Behind another one of their order key. */
+  readonly waiting: number;
   readonly parked: number;
 }
 
@@ -121,7 +127,8 @@ interface Running {
   pressure: EventPressure;
   relay: Loop;
   views: AppViews;
-  worker: Loop;
+  worker: Worker;
+  cron: Loop;
   gateway: Gateway;
   stopLogs: () => void;
 }
@@ -219,17 +226,22 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       onCommitted: () => {
         relay.wake();
-        worker.wake();
+        worker.announce();
       },
     });
-    const worker = createWorker({ database, handlers: runtime.taskHandlers, ...plan.worker });
+    const worker = createWorker({
+      database,
+      handlers: runtime.taskHandlers,
+      limits: limitsOf(registry.operations.values()),
+      ...plan.worker,
+    });
     const relay = createRelay({
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
       ...kept,
       onMoved: () => {
-        worker.wake();
+        worker.announce();
         views?.moved();
       },
     });
@@ -238,6 +250,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     await relay.start();
     pieces.worker = worker;
     await worker.start();
+    pieces.cron = createCron({
+      database,
+      owner: plan.name,
+      schedules: plan.modules.flatMap(({ schedules }) => schedules),
+      announce: worker.announce,
+    });
+    await pieces.cron.start();
 
     if (options.listen === false) return;
     const { sessions, ...http } = plan.http;
@@ -255,12 +274,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       settle: (seen) => database.settle(seen),
       enqueue: async (operation, input) => {
         const job = newJob(currentContext() ?? createContext(), {
-          id: randomUUID(),
+          ...operation.job,
+          id: newTaskId(),
           name: operation.id,
           input,
         });
         await database.execute(acceptJob(job));
-        worker.wake();
+        worker.announce();
         return job.id;
       },
       jobStatus: (jobId) => jobStatus(database, jobId),
@@ -275,15 +295,17 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   /** First no new requests, then no new tasks; what is under way ends. */
   async function drain(): Promise<void> {
     await pieces.gateway?.drain();
+    await pieces.cron?.drain();
     await pieces.worker?.drain();
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, pressure, views, cache, rateLimits } = pieces;
+    const { gateway, worker, cron, relay, pressure, views, cache, rateLimits } = pieces;
     const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
+      () => cron?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
       () => pressure?.stop(),
@@ -315,10 +337,12 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function taskCounts(): Promise<TaskCounts> {
-    return need('database').one<{ outbox: number; ready: number; running: number; parked: number }>(sql`
+    return need('database').one<TaskCounts>(sql`
       select (select count(*) from plimsoll.outbox)::int as outbox,
         count(*) filter (where state = 'ready')::int as ready,
         count(*) filter (where state = 'running')::int as running,
+        count(*) filter (where state = 'scheduled')::int as scheduled,
+        count(*) filter (where state = 'waiting')::int as waiting,
         count(*) filter (where state = 'parked')::int as parked
       from plimsoll.task`);
   }

@@ -87,8 +87,8 @@ export interface PoolWaitMessage {
 export interface TaskMessage {
   readonly scope: object;
   readonly name: string;
-  readonly kind: 'job' | 'delivery';
-  readonly outcome: 'done' | 'retry' | 'parked' | 'lost';
+  readonly kind: 'job' | 'delivery' | 'saga';
+  readonly outcome: 'done' | 'retry' | 'snoozed' | 'cancelled' | 'parked' | 'lost';
   readonly attempt: number;
   readonly durationMs: number;
   /** From when it was due to when it started. */

@@ -23,9 +23,9 @@ export function deliveryHandler<Payload>(
   database: Database,
   run: (payload: Payload, delivery: RunningDelivery) => Promise<void>,
 ): TaskHandler {
-  return (task) => {
+  return (task, control) => {
     const event = task.payload as RecordedEvent;
-    return completeWith(database, task, causeOf(event, task.name), async (tx) => {
+    return completeWith(database, task, control, causeOf(event, task.name), async (tx) => {
       // No row: the event has had its effect already, and only the task is left to end.
       if ((await tx.execute(insertInbox(task.name, event))) !== 1) return;
       await run(event.payload as Payload, { tx, event, task });

@@ -19,15 +19,15 @@ const stopWithinMs = 15_000;
 export async function startChild(first: ChildSettings): Promise<Child> {
   let running = await begin(first);
   let asked = 0;
-  return {
+  const child: Child = {
     name: first.name,
     ask(request) {
-      const { child, waiting } = running;
-      if (!child.connected) return Promise.reject(new Error(`${first.name} has ended`));
+      const { child: process, waiting } = running;
+      if (!process.connected) return Promise.reject(new Error(`${first.name} has ended`));
       asked += 1;
       const { promise, resolve, reject } = Promise.withResolvers<Answer>();
       waiting.set(asked, { resolve, reject });
-      child.send({ ...request, number: asked });
+      process.send({ ...request, number: asked });
       return promise;
     },
     signal(signal) {
@@ -39,14 +39,15 @@ export async function startChild(first: ChildSettings): Promise<Child> {
       running = await begin(settings);
     },
     async stop() {
-      const { child, ended } = running;
-      const kill = setTimeout(() => child.kill('SIGKILL'), stopWithinMs);
-      if (child.connected) await this.ask({ do: 'stop' }).catch(() => undefined);
-      if (child.connected) child.disconnect();
+      const { ended } = running;
+      const kill = setTimeout(() => running.child.kill('SIGKILL'), stopWithinMs);
+      if (running.child.connected) await child.ask({ do: 'stop' }).catch(() => undefined);
+      if (running.child.connected) running.child.disconnect();
       await ended;
       clearTimeout(kill);
     },
   };
+  return child;
 }
 
 interface Running {

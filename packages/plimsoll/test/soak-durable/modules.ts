@@ -10,13 +10,11 @@ const order = z.object({
   /** How long its jobs take. */
   slowMs: z.number(),
 });
-const placed = order.extend({ seq: z.int() });
+/** `release` is that of who wrote it. */
+const placed = order.extend({ seq: z.int(), release: z.int() });
 
 /** The second version is deployed while the first one runs: it writes events that the first cannot read. */
 export type Release = 1 | 2;
-
-/** Events of the second release say which one wrote them. */
-const placedLater = placed.extend({ release: z.int() });
 
 const orders = (release: Release) =>
   contract('soak', {
@@ -25,11 +23,11 @@ const orders = (release: Release) =>
     ship: command({ input: order, timeoutMs: 8_000 }),
     placed:
       release === 1
-        ? event({ payload: placed.extend({ release: z.int().default(1) }), key: ({ account }) => String(account) })
+        ? event({ payload: placed, key: ({ account }) => String(account) })
         : event({
-            payload: placedLater,
+            payload: placed,
             version: 2,
-            upcast: { 1: (old) => ({ ...(old as z.output<typeof placed>), release: 1 }) },
+            upcast: { 1: (old) => old as z.output<typeof placed> },
             key: ({ account }) => String(account),
           }),
   });
