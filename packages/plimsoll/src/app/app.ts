@@ -17,6 +17,8 @@ import { createModulePolicies, type ModulePolicies } from '../modules/module-pol
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
+import { eventLag, type EventLag } from '../outbox/lag.ts';
+import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
@@ -34,6 +36,7 @@ import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
+import { eventGauges } from './event-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
@@ -67,6 +70,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How far the outbox, the subscriptions and the readers of the log are behind. */
+  readonly events: EventLag;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
@@ -117,6 +122,7 @@ interface Running {
   statements: StatementCounter;
   cache: AppCache;
   rateLimits: RateLimitDatabase;
+  pressure: EventPressure;
   relay: Loop;
   views: AppViews;
   worker: Worker;
@@ -185,6 +191,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const { budget, ...kept } = plan.events ?? {};
+    if (budget !== undefined) {
+      pieces.pressure = createEventPressure({ database, budget });
+      await pieces.pressure.start();
+    }
+    const { pressure } = pieces;
+
     const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
     if (views !== undefined) {
       pieces.views = views;
@@ -209,6 +222,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       onCommitted: () => {
         relay.wake();
         worker.announce();
@@ -224,6 +238,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
+      ...kept,
       onMoved: () => {
         worker.announce();
         views?.moved();
@@ -274,15 +289,15 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, cron, relay, views, cache, rateLimits } = pieces;
-    const { database, telemetry, statements, stopLogs } =
-      pieces;
+    const { gateway, worker, cron, relay, pressure, views, cache, rateLimits } = pieces;
+    const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => cron?.stop(),
       () => worker?.stop(),
       () => relay?.stop(),
+      () => pressure?.stop(),
       () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
@@ -326,13 +341,14 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined
-      ? []
-      : [
-          ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
-          ...routingGauges(database.routing()),
-          ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
-        ];
+    if (database === undefined) return [];
+    const lag = await eventLag(database).catch(() => undefined);
+    return [
+      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...(lag === undefined ? [] : eventGauges(lag)),
+      ...routingGauges(database.routing()),
+      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
+    ];
   }
 
   async function metrics(): Promise<string> {
@@ -353,6 +369,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      events: await eventLag(need('database')),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),

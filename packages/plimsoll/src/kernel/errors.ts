@@ -32,6 +32,21 @@ export const errorTable = {
     retryable: true,
     summary: 'An event was written by a version of its contract that this process cannot read.',
   },
+  PL_SUBSCRIPTION_UNKNOWN: {
+    status: 404,
+    retryable: false,
+    summary: 'No subscription of this name is recorded in the database.',
+  },
+  PL_EVENTS_BEHIND: {
+    status: 503,
+    retryable: true,
+    summary: 'An event is not taken, because more of its kind wait than the plan allows.',
+  },
+  PL_REPLAY_REFUSED: {
+    status: 409,
+    retryable: false,
+    summary: 'Events cannot be brought to this subscription again, or there is no such replay.',
+  },
   PL_EXTERNAL_BUSY: {
     status: 503,
     retryable: true,

@@ -17,7 +17,8 @@ import type { RequestContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
-import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
+import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
+import { eventOver } from '../outbox/new-event.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -29,7 +30,7 @@ export interface Completion {
   /** Ends a task whose handler wrote nothing; see `TaskControl`. */
   readonly complete?: (() => Promise<boolean>) | undefined;
   /** Set for a delivery. */
-  readonly inbox?: { readonly subscription: string; readonly eventId: string };
+  readonly inbox?: { readonly subscription: string; readonly event: RecordedEvent };
 }
 
 /** The event has already had its effect on this subscription: roll back and only end the task. */
@@ -72,23 +73,7 @@ export class Outgoing {
   }
 
   emit(event: AnyEvent, payload: unknown): void {
-    const valid: unknown = validateNow(
-      event.payload,
-      this.#wire(payload, `payload of ${event.id}`),
-      'PL_PAYLOAD_INVALID',
-      `payload of ${event.id}`,
-    );
-    const { correlationId, causationId, caller } = this.#context;
-    // The payload as given: transforms run once, where it is received.
-    this.#events.push({
-      type: event.id,
-      version: event.version,
-      key: event.key?.(valid),
-      correlationId,
-      causationId,
-      caller,
-      payload: payload ?? null,
-    });
+    this.#events.push(eventOver(this.#wire, this.#context, event, payload));
   }
 
   enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
@@ -163,7 +148,7 @@ export class Outgoing {
       parts.push(sql`ended as (${completeTask(completion.task)})`);
       if (completion.task.keepResult) parts.push(sql`kept as (${keepResult(completion.task, this.result)})`);
       if (completion.inbox !== undefined)
-        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
+        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.event)})`);
     }
     if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);

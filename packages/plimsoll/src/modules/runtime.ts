@@ -16,8 +16,8 @@ import {
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { jobDefaults } from '../jobs/job.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
-import type { SubscriptionRecord } from '../outbox/relay.ts';
+import { causeOf, type RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
@@ -55,6 +55,8 @@ export interface RuntimeOptions {
   readonly invalidations?: Invalidations;
   /** How long, and of what size, answers under stable keys are kept. */
   readonly idempotency?: CommandRecordOptions;
+  /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom?: (type: string) => void;
   /** Waits until views show what a reader has written. Default: nobody waits. */
   readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
@@ -156,6 +158,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       context,
       strictCalls,
       wire,
+      assertRoom: options.assertRoom,
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
@@ -308,9 +311,15 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     control: TaskControl | undefined,
   ): Promise<void> {
     const event = task.payload as RecordedEvent;
-    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
-    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`, control);
+    const delivery = {
+      eventId: event.id,
+      position: event.position,
+      attempt: task.attempt,
+      replay: event.replay,
+      erased: event.erased === true,
+    };
+    const completion: Completion = { task, inbox: { subscription: task.name, event } };
+    const above = taskContext(database, task, causeOf(event, task.name), control);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -359,6 +368,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       module: module.name,
       eventType: subscription.event.id,
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+      ordered: subscription.options.ordered,
+      onPark: subscription.options.onPark,
+      from: subscription.options.from,
     })),
   };
 }

@@ -56,7 +56,8 @@ export async function brokenPromises(
       select key, (payload->>'seq')::int as seq, lag((payload->>'seq')::int, 1, 0) over (partition by key order by position) as before
       from plimsoll.event where type = 'soak.placed') each
     where seq <> before + 1`);
-  for (const { key } of backwards) broken.push(`the events of account ${key} are not in the order of their commits`);
+  for (const { key } of backwards)
+    broken.push(`the events of account ${key} are not in the order of their commits`);
 
   const wrong = await ask<{ account: number }>(`
     select coalesce(t.account, f.account) as account
@@ -64,7 +65,8 @@ export async function brokenPromises(
       select account, count(*)::int as orders, sum(pence)::int as pence from soak.placed group by account) f
       on f.account = t.account
     where (t.orders, t.pence) is distinct from (f.orders, f.pence)`);
-  for (const { account } of wrong) broken.push(`the totals of account ${account} are not those of its orders`);
+  for (const { account } of wrong)
+    broken.push(`the totals of account ${account} are not those of its orders`);
   return broken;
 }
 

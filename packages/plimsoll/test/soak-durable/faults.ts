@@ -81,7 +81,7 @@ export const faultsByKind: Readonly<Record<FaultKind, Fault>> = {
   async 'primary restarted'({ servers, random }) {
     await servers.primary().restart(random() < 0.5 ? 'fast' : 'immediate');
   },
-  'failover': ({ servers }) => servers.failOver(),
+  failover: ({ servers }) => servers.failOver(),
   'connections cut'({ servers }) {
     servers.proxy.cut();
     return Promise.resolve();

@@ -108,7 +108,8 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
         // It goes on while others happen.
         const fault = faultsByKind[kind](context).then(
           () => (happened[kind] = (happened[kind] ?? 0) + 1),
-          (error: unknown) => failed.push(`${kind}: ${error instanceof Error ? error.message : String(error)}`),
+          (error: unknown) =>
+            failed.push(`${kind}: ${error instanceof Error ? error.message : String(error)}`),
         );
         if (kind !== 'long transaction') await fault;
         else background.push(fault);
@@ -132,7 +133,10 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
   async function weigh(): Promise<void> {
     while (!isOver()) {
       await pause(5_000);
-      const heap = await children.at(-1)?.ask({ do: 'memory' }).catch(() => undefined);
+      const heap = await children
+        .at(-1)
+        ?.ask({ do: 'memory' })
+        .catch(() => undefined);
       if (heap?.heapMb !== undefined) heaps.push(heap.heapMb);
     }
   }
@@ -158,7 +162,9 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
   await rest(() => left.outbox + left.tasks + left.behind === 0);
   const parked = left.parked;
   await servers.ask('insert into soak.cured default values on conflict do nothing');
-  await servers.ask(`update plimsoll.task set state = 'ready', attempt = 0, run_at = now() where state = 'parked'`);
+  await servers.ask(
+    `update plimsoll.task set state = 'ready', attempt = 0, run_at = now() where state = 'parked'`,
+  );
   await rest(() => left.outbox + left.tasks + left.parked + left.behind === 0);
 
   const broken = [...(await brokenPromises(servers, bank, accepted))];
@@ -173,7 +179,8 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
   const part = minutes / 10;
   if (accepted.size < least.accepted * part) unmet.push(`orders accepted: ${accepted.size}`);
   for (const kind of faultKinds)
-    if ((happened[kind] ?? 0) < Math.floor(least.ofEachKind * part)) unmet.push(`${kind}: ${happened[kind] ?? 0}`);
+    if ((happened[kind] ?? 0) < Math.floor(least.ofEachKind * part))
+      unmet.push(`${kind}: ${happened[kind] ?? 0}`);
   if (stop.signal.aborted) unmet.push('it was ended before its time');
 
   if (!json) {
