@@ -21,6 +21,8 @@ import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
 import { createRelay } from '../outbox/relay.ts';
+import { countSagas, type SagaCounts } from '../saga/read.ts';
+import { createEventFollower } from '../saga/wait-events.ts';
 import { shedDefaults } from '../shed/options.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
@@ -36,7 +38,7 @@ import {
 } from '../telemetry/statement-counts.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges, routingGauges } from './app-gauges.ts';
+import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
@@ -65,6 +67,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** Sagas that have not ended, by state; undefined where no module has one. */
+  readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How often each statement ran within one execution of each operation. */
@@ -109,6 +113,7 @@ interface Running {
   rateLimits: RateLimitDatabase;
   relay: Loop;
   worker: Loop;
+  sagaEvents: Loop;
   gateway: Gateway;
   stopLogs: () => void;
 }
@@ -188,6 +193,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
         worker.wake();
@@ -198,8 +204,16 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
-      onMoved: worker.wake,
+      onMoved: () => {
+        worker.wake();
+        pieces.sagaEvents?.wake();
+      },
     });
+    if (registry.sagas.size > 0) {
+      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      pieces.sagaEvents = sagaEvents;
+      await sagaEvents.start();
+    }
     pieces.runtime = runtime;
     pieces.relay = relay;
     await relay.start();
@@ -246,11 +260,23 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, cache, rateLimits, database, telemetry, statements, stopLogs } = pieces;
+    const {
+      gateway,
+      worker,
+      sagaEvents,
+      relay,
+      cache,
+      rateLimits,
+      database,
+      telemetry,
+      statements,
+      stopLogs,
+    } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
+      () => sagaEvents?.stop(),
       () => relay?.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
@@ -291,9 +317,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const { database, gateway } = pieces;
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined
-      ? []
-      : [...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks), ...routingGauges(database.routing())];
+    if (database === undefined) return [];
+    const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
+    return [
+      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...sagaGauges(sagas),
+      ...routingGauges(database.routing()),
+    ];
   }
 
   async function metrics(): Promise<string> {
@@ -314,6 +344,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       statementsPerOperation: need('statements').snapshot(),
     };

@@ -6,6 +6,7 @@ import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { receiptMigrations } from '../jobs/migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
+import { sagaMigrations } from '../saga/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -16,6 +17,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     jobMigrations,
     receiptMigrations,
     outboxMigrations,
+    sagaMigrations,
     sessionMigrations,
     moduleMigrations,
     rateLimitMigrations,

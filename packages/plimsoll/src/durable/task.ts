@@ -1,7 +1,7 @@
 import { sql, type Sql } from '../database/sql.ts';
 import type { Caller } from '../kernel/context.ts';
 
-export type TaskKind = 'job' | 'delivery';
+export type TaskKind = 'job' | 'delivery' | 'saga';
 
 /** A task to be written. */
 export interface NewTask {

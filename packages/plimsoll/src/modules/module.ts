@@ -1,5 +1,6 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { AnySaga, Saga } from '../saga/saga.ts';
 import type { Caller } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import type {
@@ -15,6 +16,7 @@ import type {
   Output,
   Query,
   Result,
+  Schema,
 } from './contract.ts';
 import { ownsProblems, tableOwnership, type Owns } from './ownership.ts';
 
@@ -71,6 +73,11 @@ export interface CommandContext<
     options?: EnqueueOptions,
   ) => string;
   /**
+   * Buffers the start of a saga of this module; written just before COMMIT. An id given twice is one saga, and the
+   * first input holds; without one each is its own. Returns the whole id: `orders.checkout/42`.
+   */
+  readonly start: <I extends Schema>(saga: Saga<I>, input: Input<I>, options?: StartOptions) => string;
+  /**
    * What this changes for caches: `invalidate('stock:7')`. Written just before COMMIT, so that it exists exactly when
    * the commit does; done right after it, with its position, and by a relay when this process dies in between.
    */
@@ -89,6 +96,11 @@ export interface CommandContext<
   ) => Promise<T>;
   /** `return fail('Name', data)`: a declared failure; rolls the transaction back. */
   readonly fail: <K extends keyof E & string>(error: K, data: Input<E[K]>) => Fail<K>;
+}
+
+export interface StartOptions {
+  /** At most 200 characters. Default: a new one. */
+  readonly id?: string;
 }
 
 export interface EnqueueOptions {
@@ -172,6 +184,8 @@ export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContra
   /** Contracts this module may call, enqueue or subscribe to. Default: none but its own. */
   readonly uses?: U;
   readonly on?: (on: On<NameOf<U[number]>, NameOf<T>>) => readonly Subscription[];
+  /** By name; they use no contract that this module does not. */
+  readonly sagas?: Readonly<Record<string, AnySaga<NameOf<U[number]> | NameOf<T>>>>;
 } & Handlers<T, NameOf<U[number]>>;
 
 type AnyHandler = (input: unknown, context: unknown) => Promise<unknown>;
@@ -191,6 +205,7 @@ export interface Module {
   readonly commands: Readonly<Record<string, AnyHandler>>;
   readonly queries: Readonly<Record<string, AnyHandler>>;
   readonly subscriptions: readonly Subscription[];
+  readonly sagas: Readonly<Record<string, AnySaga>>;
 }
 
 /** Implements one contract. Handlers, their inputs and results are inferred from it. */
@@ -216,5 +231,6 @@ export function module<const T extends AnyContract, const U extends readonly Any
     commands: (definition.commands ?? {}) as Module['commands'],
     queries: (definition.queries ?? {}) as Module['queries'],
     subscriptions: definition.on?.(on) ?? [],
+    sagas: definition.sagas ?? {},
   };
 }

@@ -7,6 +7,8 @@ import type { RequestContext } from '../kernel/context.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
+import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
+import { insertSagas, type NewSaga } from '../saga/statements.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -30,6 +32,7 @@ export class Outgoing {
   readonly #wire: Wire;
   readonly #events: NewEvent[] = [];
   readonly #tasks: NewTask[] = [];
+  readonly #sagas: NewSaga[] = [];
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
@@ -72,6 +75,13 @@ export class Outgoing {
     return id;
   }
 
+  start(request: SagaRequest): string {
+    const { saga, task } = newSaga(this.#context, request);
+    this.#sagas.push(saga);
+    this.#tasks.push(task);
+    return saga.id;
+  }
+
   invalidate(tags: readonly string[]): void {
     const wrong = tags.filter((tag) => typeof tag !== 'string' || tag === '');
     throwIfProblems(
@@ -109,6 +119,7 @@ export class Outgoing {
     }
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
+    if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);

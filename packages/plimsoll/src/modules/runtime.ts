@@ -2,6 +2,7 @@ import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
+import type { BackoffOptions } from '../durable/backoff.ts';
 import type { TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
@@ -20,10 +21,12 @@ import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/relay.ts';
-import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
+import type { AnyCommand, AnyEvent, AnyOperation, AnyQuery, Input, Result, Schema } from './contract.ts';
 import { payloadNow } from './event-versions.ts';
+import { sagaTaskHandlers } from '../saga/runner.ts';
 import { ExternalEffects } from './external.ts';
 import {
+  assertUses,
   CommandHandlerContext,
   QueryHandlerContext,
   SubscriptionHandlerContext,
@@ -57,6 +60,8 @@ export interface RuntimeOptions {
   readonly invalidations?: Invalidations;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
+  /** Waits between the tries of a step of a saga. Default as for jobs. */
+  readonly sagaBackoff?: BackoffOptions;
 }
 
 /** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
@@ -348,6 +353,40 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   }
   for (const [name, { module, subscription }] of registry.subscriptions) {
     taskHandlers.set(name, (task) => runDelivery(module, subscription, task));
+  }
+
+  /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
+  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+    const above = currentContext() ?? createContext();
+    const from = registry.modules.find(({ name }) => name === moduleName);
+    if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
+    const module = registry.owner(operation);
+    const call = (): Promise<unknown> =>
+      perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
+        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+      );
+    const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
+    return policy === undefined ? call() : policy.run(call, isUnsafe);
+  }
+
+  for (const [name, handler] of sagaTaskHandlers({
+    database,
+    sagas: registry.sagas,
+    call: async (module, command, input) => callStep(module, command as AnyCommand, input),
+    commandOf(id) {
+      const operation = registry.operations.get(id);
+      return operation?.kind === 'command' ? operation : undefined;
+    },
+    payloadOf: (event, arrived) =>
+      validate(
+        event.payload as Schema,
+        payloadNow(event as AnyEvent, arrived),
+        'PL_PAYLOAD_INVALID',
+        `payload of ${event.id}, event ${arrived.id}`,
+      ),
+    ...(options.sagaBackoff === undefined ? {} : { backoff: options.sagaBackoff }),
+  })) {
+    taskHandlers.set(name, handler);
   }
 
   return {

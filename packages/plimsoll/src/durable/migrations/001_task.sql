@@ -1,8 +1,8 @@
--- Work to be done: jobs (a command called later) and deliveries (one event for one subscription).
+-- Work to be done: jobs (a command called later), deliveries (one event for one subscription), turns of sagas.
 -- Only live work is here: a task that is done is deleted in the transaction that holds its effects.
 create table plimsoll.task (
   id uuid primary key,
-  kind text not null check (kind in ('job', 'delivery')),
+  kind text not null check (kind in ('job', 'delivery', 'saga')),
   -- the command's id, or `module.subscription`
   name text not null,
   state text not null default 'ready' check (state in ('ready', 'running', 'parked')),
