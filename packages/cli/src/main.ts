@@ -7,6 +7,7 @@ import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
 import { sagas } from './commands/sagas.ts';
 import { start } from './commands/start.ts';
+import { views } from './commands/views.ts';
 import type { Command, CommandGroup } from './command.ts';
 import { describeFailure, UsageError } from './failure.ts';
 
@@ -19,6 +20,7 @@ const commands: Readonly<Record<string, Command | CommandGroup>> = {
   doctor,
   check,
   sagas,
+  views,
 };
 
 const summaries = (of: Readonly<Record<string, { readonly summary: string }>>): readonly string[] =>

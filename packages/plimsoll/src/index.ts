@@ -32,6 +32,7 @@ export { saga, type Run, type Saga } from './saga/saga.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';
+export { view, type View } from './views/view.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
 export {

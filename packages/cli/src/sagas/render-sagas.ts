@@ -1,19 +1,7 @@
 import type { HistoryRow, SagaDetails, SagaSummary } from 'plimsoll/saga';
+import { renderTable } from '../views/render-views.ts';
 
-/** Columns under their headings. */
-function renderTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
-  );
-  return [headings, ...rows]
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
+const noNumbers: ReadonlySet<number> = new Set();
 
 /** `2026-03-01 12:00:00`, in UTC. */
 const time = (iso: string): string => iso.slice(0, 19).replace('T', ' ');
@@ -31,6 +19,7 @@ export function renderSagas(sagas: readonly SagaSummary[]): string {
       saga.nextAt === null ? '' : time(saga.nextAt),
       shorten(saga.trouble?.message ?? saga.error?.error ?? ''),
     ]),
+    noNumbers,
   );
 }
 
@@ -59,7 +48,7 @@ export function renderSaga(saga: SagaDetails): string {
   return [
     ...facts.map(([name, value]) => `${name.padEnd(12)}${value}`),
     '',
-    renderTable(['at (UTC)', 'place', 'what', 'name', 'detail'], rows),
+    renderTable(['at (UTC)', 'place', 'what', 'name', 'detail'], rows, noNumbers),
   ].join('\n');
 }
 

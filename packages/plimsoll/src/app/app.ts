@@ -39,9 +39,12 @@ import {
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
+import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import type { Plan } from './plan.ts';
+import type { ViewReadsState } from '../views/reads.ts';
+import type { ViewStatus } from '../views/status.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -71,6 +74,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
+  /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
+  readonly views?: ViewReadsState & { readonly tables: readonly ViewStatus[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
 }
@@ -99,6 +104,8 @@ export interface App extends Lifecycle {
   /** The newest slow requests, oldest first, sampled or not. */
   slowRequests(): readonly SlowRequest[];
   taskCounts(): Promise<TaskCounts>;
+  /** The tables of the views of its modules, and how far each is behind the log. */
+  views(): Promise<readonly ViewStatus[]>;
 }
 
 /** What exists between start and stop. */
@@ -112,6 +119,7 @@ interface Running {
   cache: AppCache;
   rateLimits: RateLimitDatabase;
   relay: Loop;
+  views: AppViews;
   worker: Loop;
   sagaEvents: Loop;
   gateway: Gateway;
@@ -178,6 +186,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
+    if (views !== undefined) {
+      pieces.views = views;
+      // Its tables are there before roles are granted what they may use.
+      await views.builder.start();
+    }
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
@@ -190,6 +205,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
             caches: cache.queries,
             invalidations: { cache: cache.cache.name, relay: cache.relay, check: cache.check },
           }),
+      ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
@@ -207,6 +223,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       onMoved: () => {
         worker.wake();
         pieces.sagaEvents?.wake();
+        views?.moved();
       },
     });
     if (registry.sagas.size > 0) {
@@ -260,24 +277,15 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const {
-      gateway,
-      worker,
-      sagaEvents,
-      relay,
-      cache,
-      rateLimits,
-      database,
-      telemetry,
-      statements,
-      stopLogs,
-    } = pieces;
+    const { gateway, worker, sagaEvents, relay, views, cache, rateLimits, database } = pieces;
+    const { telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => worker?.stop(),
       () => sagaEvents?.stop(),
       () => relay?.stop(),
+      () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
@@ -314,7 +322,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function gauges(): Promise<readonly Metric[]> {
-    const { database, gateway } = pieces;
+    const { database, gateway, views } = pieces;
+    const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
     if (database === undefined) return [];
@@ -323,6 +332,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
       ...sagaGauges(sagas),
       ...routingGauges(database.routing()),
+      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
     ];
   }
 
@@ -331,7 +341,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
-    const { gateway, cache } = pieces;
+    const { gateway, cache, views } = pieces;
     const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -346,6 +356,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       tasks: await taskCounts(),
       ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
+      ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),
     };
   }
@@ -366,6 +377,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,
+    views: async () => (await pieces.views?.list()) ?? [],
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
 }

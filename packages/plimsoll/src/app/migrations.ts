@@ -8,6 +8,7 @@ import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { sagaMigrations } from '../saga/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
@@ -18,6 +19,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     receiptMigrations,
     outboxMigrations,
     sagaMigrations,
+    viewMigrations,
     sessionMigrations,
     moduleMigrations,
     rateLimitMigrations,

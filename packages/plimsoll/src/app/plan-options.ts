@@ -6,6 +6,8 @@ import type { ProcessTierOptions } from '../cache/options.ts';
 import type { SharedStore } from '../cache/shared-store.ts';
 import type { Purger } from '../http-cache/purger.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
+import type { ViewBuilderOptions } from '../views/builder.ts';
+import type { ViewReadsOptions } from '../views/reads.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
@@ -125,6 +127,12 @@ export interface PlanOptions {
   /** Which queries are cached, and where. Default none. */
   readonly cache?: CachePlan;
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
+  /** How views are filled, and how long a reader waits for what it has written: `waitMs`, default 500. */
+  readonly views?: Pick<
+    ViewBuilderOptions,
+    'pollMs' | 'batch' | 'targetMs' | 'concurrency' | 'restShare' | 'statementTimeoutMs' | 'switches'
+  > &
+    Pick<ViewReadsOptions, 'waitMs'>;
   readonly boundaries?: {
     /** Where `plimsoll check boundaries` finds one folder per module, from the plan's folder. Default `modules`. */
     readonly modulesDir?: string;

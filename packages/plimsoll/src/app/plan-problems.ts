@@ -11,6 +11,7 @@ import { cachedQueryProblems } from '../modules/query-cache.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
+import { builderProblems, viewBuilderDefaults } from '../views/builder.ts';
 import { breakerProblems } from '../breaker/options.ts';
 import { poolBreakerDefaults } from '../database/pool-guard.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
@@ -92,6 +93,9 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   number('worker.concurrency', worker.concurrency, 1, 1_000, true);
   number('worker.pollMs', worker.pollMs, 10, 60_000, true);
   number('worker.drainMs', worker.drainMs, 0, 3_600_000, true);
+  number('views.waitMs', plan.views?.waitMs, 0, 60_000, false);
+  for (const { path, message } of builderProblems({ ...viewBuilderDefaults, ...plan.views }))
+    problems.push({ path: `views.${path}`, message });
 
   check(
     'boundaries.statements',
@@ -165,8 +169,16 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
     }
   }
 
-  for (const [index, { operation }] of (cache?.queries ?? []).entries())
+  for (const [index, { operation }] of (cache?.queries ?? []).entries()) {
     known(`cache.queries[${index}]`, operation.id, operation);
+    const reads = plan.modules.find(({ name }) => name === operation.contract)?.reads;
+    const views = reads?.[operation.id.slice(operation.contract.length + 1)] ?? [];
+    check(
+      `cache.queries[${index}]`,
+      views.length === 0,
+      `${operation.id} reads the view ${views.join(', ')}, which follows its events by a moment, so what is kept could be from before an invalidation; a view is a kept answer already`,
+    );
+  }
 
   const sound = (path: string, of: Objective): void => {
     number(`${path}.p95Ms`, of.p95Ms ?? null, 0.1, 3_600_000, false);

@@ -264,6 +264,27 @@ export const errorTable = {
     retryable: false,
     summary: 'A task was taken over by another worker; its effects here were rolled back.',
   },
+  PL_VIEW_LATE: {
+    status: 503,
+    retryable: true,
+    summary: 'A view did not show in time what its reader had written.',
+  },
+  PL_VIEW_USE: {
+    status: 500,
+    retryable: false,
+    summary: 'A statement reads a view that its query does not list in `reads`, or writes to one.',
+  },
+  PL_VIEW_VALUE: {
+    status: 500,
+    retryable: false,
+    summary: 'The fold of a view gave a key or a state that does not fit its columns.',
+  },
+  PL_VIEW_HISTORY: {
+    status: 500,
+    retryable: false,
+    summary: 'The log no longer has the events that a view still needs.',
+  },
+  PL_VIEW_UNKNOWN: { status: 500, retryable: false, summary: 'There is no view of this name.' },
   PL_LIFECYCLE: {
     status: 500,
     retryable: false,

@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
-import { versionProblems, type Upcasters } from './event-versions.ts';
+import { versionProblems, type Upcasters } from '../outbox/event-versions.ts';
 
 export type Schema = StandardSchemaV1;
 export type Input<S extends Schema> = StandardSchemaV1.InferInput<S>;

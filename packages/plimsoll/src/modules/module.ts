@@ -18,7 +18,9 @@ import type {
   Result,
   Schema,
 } from './contract.ts';
-import { ownsProblems, tableOwnership, type Owns } from './ownership.ts';
+import { ownsProblems, schemaOf, tableOwnership, type Owns } from './ownership.ts';
+import { isOfView, viewName, type PlacedView } from '../views/place.ts';
+import type { View } from '../views/view.ts';
 
 /** A declared failure on its way out of a handler; made by `fail`, returned, never thrown. */
 export class Fail<Name extends string = string> {
@@ -186,6 +188,16 @@ export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContra
   readonly on?: (on: On<NameOf<U[number]>, NameOf<T>>) => readonly Subscription[];
   /** By name; they use no contract that this module does not. */
   readonly sagas?: Readonly<Record<string, AnySaga<NameOf<U[number]> | NameOf<T>>>>;
+  /**
+   * Read models built from events, in the schema of the module, or of its first table. Two versions of one name while
+   * the new one is being built. Default none.
+   */
+  readonly views?: readonly View[];
+  /**
+   * The views that a query reads, by the query's name: it waits until they show what its caller has written. A query
+   * reads no view that is not listed. Default none.
+   */
+  readonly reads?: { readonly [K in keyof QueryHandlers<T, NameOf<U[number]>>]?: readonly View[] };
 } & Handlers<T, NameOf<U[number]>>;
 
 type AnyHandler = (input: unknown, context: unknown) => Promise<unknown>;
@@ -206,6 +218,9 @@ export interface Module {
   readonly queries: Readonly<Record<string, AnyHandler>>;
   readonly subscriptions: readonly Subscription[];
   readonly sagas: Readonly<Record<string, AnySaga>>;
+  readonly views: readonly PlacedView[];
+  /** Names of views, such as `orders.summary`, by the query that reads them. */
+  readonly reads: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Implements one contract. Handlers, their inputs and results are inferred from it. */
@@ -218,19 +233,29 @@ export function module<const T extends AnyContract, const U extends readonly Any
     options,
     handler: handler as Subscription['handler'],
   });
-  const { owns } = definition;
+  const { owns, views = [], reads = {} } = definition;
   throwIfProblems(`the module ${of.$name}`, ownsProblems(of.$name, owns));
+  const schema = owns.schema ?? schemaOf(owns.tables[0] ?? '');
+  const ownsListed = tableOwnership(owns);
   return {
     name: of.$name,
     contract: of,
     schema: owns.schema,
     tables: owns.tables ?? [],
     migrations: owns.migrations,
-    ownsTable: tableOwnership(owns),
+    ownsTable: (inSchema, table) =>
+      ownsListed(inSchema, table) || (inSchema === schema && views.some(({ name }) => isOfView(name, table))),
     uses: new Set([of.$name, ...(definition.uses ?? []).map((used) => used.$name)]),
     commands: (definition.commands ?? {}) as Module['commands'],
     queries: (definition.queries ?? {}) as Module['queries'],
     subscriptions: definition.on?.(on) ?? [],
     sagas: definition.sagas ?? {},
+    views: views.map((view) => ({ schema, view })),
+    reads: Object.fromEntries(
+      Object.entries<readonly View[] | undefined>(reads).map(([query, list = []]) => [
+        query,
+        list.map((view) => viewName({ schema, view })),
+      ]),
+    ),
   };
 }

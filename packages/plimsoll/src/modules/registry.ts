@@ -3,6 +3,7 @@ import type { AnySaga } from '../saga/saga.ts';
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
 import { overlapProblems } from './ownership.ts';
+import { viewProblems } from './view-use.ts';
 
 /** All modules of one app, checked once. */
 export interface Registry {
@@ -73,7 +74,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
       sagas.set(name, { module: module.name, saga });
     }
   }
-  problems.push(...overlapProblems(modules));
+  problems.push(...overlapProblems(modules), ...viewProblems(modules));
   for (const module of modules) {
     for (const used of module.uses) {
       if (!byName.has(used))

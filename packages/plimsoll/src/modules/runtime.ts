@@ -21,9 +21,9 @@ import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/relay.ts';
-import type { AnyCommand, AnyEvent, AnyOperation, AnyQuery, Input, Result, Schema } from './contract.ts';
-import { payloadNow } from './event-versions.ts';
-import { sagaTaskHandlers } from '../saga/runner.ts';
+import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
+import { sagaHandlers } from './saga-handlers.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
 import { ExternalEffects } from './external.ts';
 import {
   assertUses,
@@ -42,6 +42,7 @@ import type { InvalidationCheck } from './invalidation-check.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
+import type { ViewReads } from '../views/reads.ts';
 
 export interface RuntimeOptions {
   readonly registry: Registry;
@@ -58,6 +59,8 @@ export interface RuntimeOptions {
   readonly caches?: ReadonlyMap<string, AnswerQuery>;
   /** Where the invalidations of commands go. Default: there is nothing to invalidate. */
   readonly invalidations?: Invalidations;
+  /** Waits until views show what a reader has written. Default: nobody waits. */
+  readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
   /** Waits between the tries of a step of a saga. Default as for jobs. */
@@ -102,7 +105,7 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies, caches, invalidations } = options;
+  const { registry, database, policies, caches, invalidations, viewReads } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
@@ -199,6 +202,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const checked = validInput(operation, input, wire);
     const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
+    const views = module.reads[memberName(operation)];
+    // Before a server is chosen: it must have what the views have by then.
+    if (views !== undefined && viewReads !== undefined)
+      await viewReads.current(views, { seen: context.seen, strong: context.strong });
     const ask = (within: RequestContext, over: Wire): Promise<unknown> =>
       database
         .readOnly(
@@ -369,25 +376,8 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return policy === undefined ? call() : policy.run(call, isUnsafe);
   }
 
-  for (const [name, handler] of sagaTaskHandlers({
-    database,
-    sagas: registry.sagas,
-    call: async (module, command, input) => callStep(module, command as AnyCommand, input),
-    commandOf(id) {
-      const operation = registry.operations.get(id);
-      return operation?.kind === 'command' ? operation : undefined;
-    },
-    payloadOf: (event, arrived) =>
-      validate(
-        event.payload as Schema,
-        payloadNow(event as AnyEvent, arrived),
-        'PL_PAYLOAD_INVALID',
-        `payload of ${event.id}, event ${arrived.id}`,
-      ),
-    ...(options.sagaBackoff === undefined ? {} : { backoff: options.sagaBackoff }),
-  })) {
-    taskHandlers.set(name, handler);
-  }
+  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
+  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
 
   return {
     call: (operation, input) =>

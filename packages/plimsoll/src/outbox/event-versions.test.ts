@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { RecordedEvent } from '../outbox/events.ts';
-import { contract, event } from './contract.ts';
+import type { RecordedEvent } from './events.ts';
+import { contract, event } from '../modules/contract.ts';
 import { payloadNow } from './event-versions.ts';
 
 const payload = z.object({ sku: z.string(), left: z.number() });

@@ -1,5 +1,5 @@
 import { PlimsollError, type Problem } from '../kernel/errors.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
+import type { RecordedEvent } from './events.ts';
 
 /** By the version that they read; each gives the next one. */
 export type Upcasters = Readonly<Record<number, (old: unknown) => unknown>>;
