@@ -28,11 +28,14 @@ interface Visit {
 export class SagaRun {
   readonly #turn: Turn;
   readonly #scope: string;
+  /** By event and key, the position of the last one that was waited for here, or before the branch began. */
+  readonly #seen: Map<string, number>;
   #asked = 0;
 
-  constructor(turn: Turn, scope: string) {
+  constructor(turn: Turn, scope: string, seen: ReadonlyMap<string, number> = new Map()) {
     this.#turn = turn;
     this.#scope = scope;
+    this.#seen = new Map(seen);
   }
 
   get id(): string {
@@ -127,7 +130,7 @@ export class SagaRun {
     const stream = `${event.id}/${key}`;
     const visit = this.#visit({ op: 'event', name, operation: event.id });
     return this.#turn.work(async () => {
-      const input = kept({ key, after: this.#turn.lastSeen(stream) });
+      const input = kept({ key, after: this.#seen.get(stream) });
       const waited = this.#wait(visit, { op: 'event', name, operation: event.id }, timeoutMs, input);
       if (waited === blocked || visit === undefined) return blocked;
       const { place } = visit;
@@ -135,7 +138,7 @@ export class SagaRun {
       if (visit.known.done === undefined) history.add({ kind: 'done', place, op: 'event', output });
       if (output.value === undefined) return undefined;
       const arrived = output.value as ArrivedEvent;
-      this.#turn.noteSeen(stream, arrived.position);
+      this.#noteSeen(stream, arrived.position);
       return this.#turn.payloadOf(event, arrived);
     });
   }
@@ -213,10 +216,14 @@ export class SagaRun {
           `${this.#turn.where}: the branch ${JSON.stringify(name)} of run.all must be letters and digits`,
         );
     }
-    const values = await Promise.all(
-      entries.map(([name, branch]) => branch(runOf(new SagaRun(this.#turn, `${place}.${name}.`)))),
-    );
+    const runs = entries.map(([name]) => new SagaRun(this.#turn, `${place}.${name}.`, this.#seen));
+    const values = await Promise.all(entries.map(([, branch], index) => branch(runOf(runs[index] ?? this))));
+    for (const run of runs) for (const [stream, position] of run.#seen) this.#noteSeen(stream, position);
     return Object.fromEntries(entries.map(([name], index) => [name, values[index]]));
+  }
+
+  #noteSeen(stream: string, position: number): void {
+    this.#seen.set(stream, Math.max(position, this.#seen.get(stream) ?? 0));
   }
 
   now(): number {

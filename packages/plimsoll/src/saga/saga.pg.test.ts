@@ -379,6 +379,22 @@ test('a cancelled saga begins nothing more and undoes what it did; one that has 
   await expect(retrySaga(database, id, by)).rejects.toMatchObject({ code: 'PL_SAGA_STATE' });
 });
 
+test('cancelled after its worker died in a step: the step is settled, and undone', async () => {
+  const { id, rest, state, turn } = await run(
+    trip(async (run) => {
+      await step(run, 'flight');
+      await step(run, 'hotel');
+    }),
+  );
+  // Taken, read, begun, called; its outcome is never written.
+  await turn({ at: 4, when: 'before' });
+  expect(await effects()).toEqual(['+flight']);
+  await cancelSaga(database, id, by);
+  await rest();
+  expect(await state()).toBe('compensated');
+  expect(await effects()).toEqual(['+flight', '-flight']);
+});
+
 test('a saga that is done can still be undone, its children too', async () => {
   const { id, rest, state } = await run(
     trip(async (run) => {

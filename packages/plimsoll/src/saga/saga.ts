@@ -58,8 +58,8 @@ export interface Run<U extends string = string> {
   /** At least so many milliseconds. Holds no worker meanwhile. */
   sleep(name: string, ms: number): Promise<void>;
   /**
-   * The first event of this key since the saga was started, or since the last one that the saga waited for there,
-   * also when it came before the wait. `undefined` when none came within `timeoutMs`.
+   * The first event of this key since the saga was started, or since the last one that was waited for here, also when
+   * it came before the wait. Branches count each for themselves. `undefined` when none came within `timeoutMs`.
    */
   waitFor<Ev extends AwaitedEvent<U>>(
     name: string,

@@ -88,9 +88,7 @@ export function asRow(saga: NewSaga): Parameters<typeof turnTask>[0] {
 export interface Rest {
   readonly rows: readonly NewRow[];
   readonly state: SagaState;
-  readonly undoing?: boolean;
   readonly result?: Kept;
-  readonly error?: SagaRow['error'];
   readonly trouble?: Trouble | null;
   /** When to go on; undefined: not by itself. */
   readonly nextMs?: number | undefined;
@@ -111,24 +109,11 @@ export async function endTurn(
     if ((await tx.execute(completeTask(task))) !== 1) throw lost(task);
     const now = await tx.one<SagaRow>(lockSaga(saga.id));
     if (now.rev !== saga.rev || now.signals !== saga.signals) throw new Superseded();
-    await addRows(tx, saga.id, rest.rows);
-    const next = rest.nextMs === undefined ? null : randomUUID();
-    const undoing = rest.undoing ?? saga.undoing;
-    await tx.execute(sql`
-      update plimsoll.saga set state = ${rest.state}, undoing = ${undoing}, task = ${next}, updated_at = now(),
-        result = ${orNull(rest.result)}, error = ${orNull(rest.error ?? saga.error)}, trouble = ${orNull(rest.trouble)}
-      where id = ${saga.id}`);
-    if (next !== null)
-      await tx.execute(
-        insertTasks([turnTask(saga, { id: next, delayMs: rest.nextMs ?? 0, backwards: undoing })]),
-      );
+    await tx.execute(restStatement(saga, rest));
     if (rest.state !== 'done' && rest.state !== 'compensated') return;
-    await tx.execute(sql`delete from plimsoll.saga_wait where saga = ${saga.id}`);
     if (saga.parent !== null && saga.parentPlace !== null) {
       const value =
-        rest.state === 'done'
-          ? { ok: true, value: rest.result?.value }
-          : { ok: false, ...(rest.error ?? saga.error) };
+        rest.state === 'done' ? { ok: true, value: rest.result?.value } : { ok: false, ...saga.error };
       await arrive(tx, saga.parent, {
         kind: 'arrived',
         place: saga.parentPlace,
@@ -137,6 +122,26 @@ export async function endTurn(
       });
     }
   });
+}
+
+function restStatement(saga: SagaRow, { rows, state, nextMs, ...rest }: Rest): Sql {
+  const next = nextMs === undefined ? null : randomUUID();
+  const task =
+    next === null ? [] : [turnTask(saga, { id: next, delayMs: nextMs ?? 0, backwards: saga.undoing })];
+  const waits =
+    state === 'done' || state === 'compensated'
+      ? [sql`delete from plimsoll.saga_wait where saga = ${saga.id}`]
+      : changeWaits(saga.id, rows);
+  const parts = [
+    ...(rows.length === 0 ? [] : [insertRows(saga.id, rows)]),
+    ...waits,
+    ...(task.length === 0 ? [] : [insertTasks(task)]),
+  ].map((part, index) => sql`${sql.id(`part_${index}`)} as (${part})`);
+  const also = parts.length === 0 ? sql.empty : sql`with ${sql.join(parts)}`;
+  return sql`
+    ${also} update plimsoll.saga set state = ${state}, task = ${next}, updated_at = now(), result = ${orNull(rest.result)},
+      trouble = ${orNull(rest.trouble)}
+    where id = ${saga.id}`;
 }
 
 /** SQL's null for what is absent, and not that of JSON. */

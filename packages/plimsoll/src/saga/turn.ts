@@ -60,7 +60,6 @@ export class Turn {
   readonly history: History;
   readonly #options: TurnOptions;
   readonly #beganMs: number;
-  readonly #seen = new Map<string, number>();
   /** Operations under way: calls, writes, validations. */
   #busy = 0;
   /** Operations that wait until a later turn. */
@@ -117,15 +116,6 @@ export class Turn {
   leftMs(untilMs: number): number {
     const { clock, atMs } = this.#options;
     return untilMs - (atMs + clock.monotonicMs() - this.#beganMs);
-  }
-
-  /** The position after which the next event of the stream counts; undefined: since the saga was started. */
-  lastSeen(stream: string): number | undefined {
-    return this.#seen.get(stream);
-  }
-
-  noteSeen(stream: string, position: number): void {
-    this.#seen.set(stream, position);
   }
 
   /** Runs an operation; its promise stays open when it is blocked, and never rejects into the saga's code. */
