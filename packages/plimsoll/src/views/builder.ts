@@ -20,7 +20,7 @@ export interface ViewBuilderOptions {
   /** Where the events are, with the tables of `outboxMigrations`. Default `database`. */
   readonly log?: Database;
   readonly views: readonly PlacedView[];
-  /** How often it looks for events when nobody wakes it. Default 250. */
+  /** How often it looks for events when nobody wakes it. Default 1_000. */
   readonly pollMs?: number;
   /** Positions of the log in one transaction, at most. Default 5_000. */
   readonly batch?: number;
@@ -59,7 +59,7 @@ export interface ViewBuilder extends Lifecycle {
 }
 
 export const viewBuilderDefaults = {
-  pollMs: 250,
+  pollMs: 1_000,
   batch: 5_000,
   targetMs: 200,
   concurrency: 2,

@@ -70,6 +70,8 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
   const marks = createLogMarks({ log, clock, wakeRelay });
   /** By view, oldest first: a reader goes by the first that has what it needs. */
   const known = new Map<string, KnownCommit[]>();
+  /** Of what is known: a promotion may have taken back what a view had applied. */
+  let history: string | undefined;
   const counts = { asked: 0, atOnce: 0, late: 0, waitedMs: 0 };
   let changed = Promise.withResolvers<void>();
   let polling: Promise<void> | undefined;
@@ -88,6 +90,12 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
     const { resolve } = changed;
     changed = Promise.withResolvers();
     resolve();
+  }
+
+  function forgetLostHistory(): void {
+    const { epoch } = database.routing();
+    if (epoch !== history) known.clear();
+    history = epoch;
   }
 
   /** Whether the reader is sure to see that much wherever it may read from now on. */
@@ -134,6 +142,7 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
     const strong = given.strong ?? false;
     if (names.length === 0 || (!strong && !mayHaveWritten(seen, log.name))) return;
     counts.asked += 1;
+    forgetLostHistory();
     const startedMs = clock.monotonicMs();
     const budgetMs = Math.min(waitMs, context === undefined ? Infinity : remainingMs(context, clock));
     const late = Promise.withResolvers<never>();
