@@ -3,10 +3,10 @@ import { cacheMigrations } from '../cache/migrations.ts';
 import { jobMigrations } from '../durable/migrations.ts';
 import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
-import { receiptMigrations } from '../jobs/migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { idempotencyMigrations } from '../idempotency/migrations.ts';
 import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -15,10 +15,10 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
   return [
     routingMigrations,
     jobMigrations,
-    receiptMigrations,
     outboxMigrations,
     viewMigrations,
     sessionMigrations,
+    idempotencyMigrations,
     moduleMigrations,
     rateLimitMigrations,
     cacheMigrations,

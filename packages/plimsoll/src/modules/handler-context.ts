@@ -1,11 +1,13 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { currentContext, remainingMs, type RequestContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
+import { signalOf } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
+import type { CommandAnswer } from './command-record.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
-import { Fail, type EnqueueOptions, type Module } from './module.ts';
+import { Fail, type CalledLater, type Delivery, type EnqueueOptions, type Module } from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -17,6 +19,8 @@ export interface HandlerContextOptions {
   readonly strictCalls: boolean;
   /** Data of declared errors goes to the caller this way. */
   readonly wire: Wire;
+  /** Throws when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom: ((type: string) => void) | undefined;
 }
 
 /** One transaction and what goes with it. */
@@ -24,6 +28,10 @@ export interface Work {
   readonly tx: Transaction;
   readonly outgoing: Outgoing;
   readonly effects: ExternalEffects;
+  /** Set when the handler runs as a job. */
+  readonly job: CalledLater | undefined;
+  /** What is recorded with it, where it is. */
+  readonly answered: (answer: CommandAnswer) => void;
 }
 
 type Call = (operation: AnyOperation, input: unknown) => Promise<unknown>;
@@ -50,14 +58,7 @@ class BaseContext {
     return this.#context.caller;
   }
   get signal(): AbortSignal {
-    if (this.#signal === undefined) {
-      // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
-      const leftMs = remainingMs(this.#context);
-      const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
-      const { signal } = this.#context;
-      this.#signal = AbortSignal.any([...timeout, ...(signal === undefined ? [] : [signal])]);
-    }
-    return this.#signal;
+    return (this.#signal ??= signalOf(this.#context));
   }
 }
 
@@ -124,6 +125,8 @@ export class CommandHandlerContext extends BaseContext {
           'PL_FOREIGN_EVENT',
           `${this.#where} emitted ${event.id}; a module emits only events of its own contract`,
         );
+      // What events and jobs set off is what makes room, and is taken always.
+      if (this.#options.context.causationId === undefined) this.#options.assertRoom?.(event.id);
       this.#work.outgoing.emit(event, payload);
     };
   }
@@ -161,6 +164,10 @@ export class CommandHandlerContext extends BaseContext {
     };
   }
 
+  get job(): CalledLater | undefined {
+    return this.#work.job;
+  }
+
   get fail(): (error: string, data: unknown) => Fail {
     return (error, data) => {
       const schema = this.#errors[error];
@@ -172,7 +179,7 @@ export class CommandHandlerContext extends BaseContext {
       }
       const what = `data of error ${error} of ${this.#where}`;
       const sent = this.#options.wire(data, what);
-      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what));
+      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what), sent);
     };
   }
 
@@ -198,9 +205,9 @@ export class CommandHandlerContext extends BaseContext {
 
 /** A subscription's context is a command's, and knows its delivery. */
 export class SubscriptionHandlerContext extends CommandHandlerContext {
-  readonly delivery: { readonly eventId: string; readonly position: number; readonly attempt: number };
+  readonly delivery: Delivery;
 
-  constructor(options: HandlerContextOptions, work: Work, delivery: SubscriptionHandlerContext['delivery']) {
+  constructor(options: HandlerContextOptions, work: Work, delivery: Delivery) {
     super(options, work, {});
     this.delivery = delivery;
   }

@@ -2,6 +2,7 @@ import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.t
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
 import { overlapProblems } from './ownership.ts';
+import { subscriptionProblems } from './subscription-problems.ts';
 import { viewProblems } from './view-use.ts';
 
 /** All modules of one app, checked once. */
@@ -49,6 +50,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
           path: `${path}.on.${subscription.options.name}`,
           message: `subscribes to ${subscription.event.id}, but ${subscription.event.contract} is not in uses`,
         });
+      problems.push(...subscriptionProblems(subscription, `${path}.on.${subscription.options.name}`));
       subscriptions.set(name, { module, subscription });
     }
   }

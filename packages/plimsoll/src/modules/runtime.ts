@@ -1,8 +1,8 @@
-import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
-import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
-import type { TaskHandler } from '../durable/worker.ts';
+import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
+import { taskContext } from '../durable/task-context.ts';
+import type { TaskControl, TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import {
@@ -15,27 +15,24 @@ import {
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { taskSpan } from '../kernel/trace.ts';
-import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
-import type { SubscriptionRecord } from '../outbox/relay.ts';
+import { causeOf, type RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
+import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
-import { ExternalEffects } from './external.ts';
 import {
   CommandHandlerContext,
   QueryHandlerContext,
   SubscriptionHandlerContext,
   type HandlerContextOptions,
-  type Work,
 } from './handler-context.ts';
-import { invoke, isFailure, memberName, validInput, validOutput } from './invocation.ts';
+import { createHandlerTransaction, type Invalidations } from './handler-transaction.ts';
+import { invoke, isFailure, memberName, resultOf, succeeded, validInput, validOutput } from './invocation.ts';
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
-import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
+import { AlreadyApplied, type Completion } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
-import type { InvalidationCheck } from './invalidation-check.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
@@ -56,17 +53,14 @@ export interface RuntimeOptions {
   readonly caches?: ReadonlyMap<string, AnswerQuery>;
   /** Where the invalidations of commands go. Default: there is nothing to invalidate. */
   readonly invalidations?: Invalidations;
+  /** How long, and of what size, answers under stable keys are kept. */
+  readonly idempotency?: CommandRecordOptions;
+  /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom?: (type: string) => void;
   /** Waits until views show what a reader has written. Default: nobody waits. */
   readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
-}
-
-/** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
-export interface Invalidations {
-  readonly cache: string;
-  readonly relay: Pick<InvalidationRelay, 'published'>;
-  readonly check: InvalidationCheck;
 }
 
 /** Runs the operations of one app's modules. */
@@ -80,7 +74,7 @@ export interface Runtime {
 const defaultTimeoutMs = 10_000;
 const strongRead = { consistency: 'strong' } as const;
 const asTheDatabaseSays = {};
-/** A query may be made again. A command not: whoever calls it alone knows whether its effect is once. */
+/** A query may be made again, and a command whose answer is recorded under its key. Another command not. */
 const isSafe = { safe: true };
 const isUnsafe = { safe: false };
 
@@ -100,11 +94,18 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies, caches, invalidations, viewReads } = options;
+  const { registry, database, policies, caches, viewReads } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
   const betweenModules: Wire = (options.jsonCalls ?? true) ? jsonCopy : asIs;
+  const recordOf = createCommandRecords(database, options.idempotency);
+  const inTransaction = createHandlerTransaction({
+    database,
+    wire: betweenModules,
+    invalidations: options.invalidations,
+    onCommitted: options.onCommitted,
+  });
 
   /** Enters the operation's context, times it and tells the channel. */
   async function perform<T>(
@@ -157,6 +158,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       context,
       strictCalls,
       wire,
+      assertRoom: options.assertRoom,
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
@@ -165,7 +167,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         if (policy === undefined) return dispatch(operation, input, hop, betweenModules);
         return policy.run(
           () => dispatch(operation, input, hop, betweenModules),
-          operation.kind === 'query' ? isSafe : isUnsafe,
+          operation.kind === 'query' || context.keyIsStable ? isSafe : isUnsafe,
         );
       },
     };
@@ -231,11 +233,14 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   ): Promise<unknown> {
     const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
-    const declaresErrors = Object.keys(operation.errors as object).length > 0;
+    // A job's own end is in its transaction: it cannot come again.
+    const record = completion === undefined ? recordOf(operation.id, input, context) : undefined;
+    // What is answered now is what will be answered again: the value as it is recorded.
+    const carry = record === undefined ? wire : jsonCopy;
     try {
-      const value = await inTransaction(context, completion, async (work) => {
+      const value = await inTransaction(context, { completion, record }, async (work) => {
         const handlerContext = new CommandHandlerContext(
-          handlerOptions(module, context, wire),
+          handlerOptions(module, context, carry),
           work,
           operation.errors,
         );
@@ -243,71 +248,52 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           handlerContext.end(),
         );
         if (result instanceof Fail) throw new DeclaredFailure(result);
-        return operation.output === undefined ? undefined : validOutput(operation, result, wire);
+        if (result instanceof TaskOutcome && work.job !== undefined) throw new OutcomeReturned(result);
+        if (operation.output === undefined) return undefined;
+        const given = carry(result, `output of ${operation.id}`);
+        work.answered({ value: given });
+        const output = await validOutput(operation, given, asIs);
+        work.outgoing.result = output;
+        return output;
       });
-      return declaresErrors ? { ok: true, value } : value;
+      return succeeded(operation, value);
     } catch (error) {
-      if (error instanceof DeclaredFailure)
-        return { ok: false, error: error.fail.error, data: error.fail.data };
-      throw error;
+      if (error instanceof OutcomeReturned) return error.outcome;
+      const failure = error instanceof DeclaredFailure ? error.fail : undefined;
+      if (record === undefined && failure === undefined) throw error;
+      const before =
+        failure === undefined
+          ? await record?.settle(error)
+          : await record?.failed({ error: failure.error, data: failure.given });
+      if (before !== undefined) {
+        context.noteReplay();
+        return resultOf(operation, before);
+      }
+      return { ok: false, error: failure?.error, data: failure?.data };
     }
   }
 
-  /** The handler's one transaction; what it buffered and the end of its task are written just before COMMIT. */
-  async function inTransaction<T>(
-    context: RequestContext,
-    completion: Completion | undefined,
-    run: (work: Work) => Promise<T>,
-  ): Promise<T> {
-    const outgoing = new Outgoing(context, betweenModules, invalidations?.cache);
-    const effects = new ExternalEffects(database, context);
-    let result: T;
-    try {
-      result = await database.transaction((tx) => run({ tx, outgoing, effects }), {
-        async beforeCommit(tx) {
-          const operation = context.operation ?? 'command';
-          assertAlive(context, operation);
-          invalidations?.check.committing(operation, context, outgoing.tags);
-          await outgoing.flush(tx, completion, effects.recording());
-        },
-      });
-    } catch (error) {
-      await effects.abandon();
-      throw error;
-    }
-    if (outgoing.pending) options.onCommitted?.();
-    if (outgoing.invalidation !== undefined) await publish(outgoing.invalidation, context);
-    return result;
-  }
-
-  /** After the commit, whose position is in the token; where it is not, the relay takes one. */
-  async function publish(invalidation: RecordedInvalidation, { seen }: RequestContext): Promise<void> {
-    if (seen.isUnknown(database.name)) {
-      // The commit was answered and its position was not: one from now on covers it.
-      const now = database.seenUntilNow();
-      await settleSoon(now, (each) => database.settle(each));
-      seen.mergeAll(now);
-      const until = now.isUnknown(database.name) ? undefined : now.mark(database.name);
-      if (until !== undefined) seen.noteWritten(database.name, until.epoch, until.written, invalidation.tags);
-    }
-    const mark = seen.isUnknown(database.name) ? undefined : seen.mark(database.name);
-    const at = mark === undefined ? undefined : { epoch: mark.epoch, lsn: mark.written };
-    await invalidations?.relay.published(invalidation, at);
-  }
-
-  async function runJob(operation: AnyCommand, task: ClaimedTask): Promise<void> {
+  async function runJob(
+    operation: AnyCommand,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<TaskOutcome | undefined> {
     const module = registry.owner(operation);
     const result = await perform(
       operation.id,
       'command',
-      { above: taskContext(database, task, `job:${task.id}`), keySuffix: '' },
-      operation.timeoutMs,
+      { above: taskContext(database, task, `job:${task.id}`, control), keySuffix: '' },
+      task.timeoutMs === null ? operation.timeoutMs : undefined,
       (context) =>
         beforeDeadline(
           context,
-          runCommand(module, operation, task.payload, context, { wire: asIs, completion: { task } }),
+          runCommand(module, operation, task.payload, context, {
+            wire: asIs,
+            completion: { task, complete: control?.complete },
+          }),
         ),
     );
+    if (result instanceof TaskOutcome) return result;
     if (isFailure(result)) {
       throw new PlimsollError(
         'PL_JOB_FAILED',
@@ -315,13 +301,25 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         { data: { error: result.error, data: result.data } },
       );
     }
+    return undefined;
   }
 
-  async function runDelivery(module: Module, subscription: Subscription, task: ClaimedTask): Promise<void> {
+  async function runDelivery(
+    module: Module,
+    subscription: Subscription,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<void> {
     const event = task.payload as RecordedEvent;
-    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
-    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`);
+    const delivery = {
+      eventId: event.id,
+      position: event.position,
+      attempt: task.attempt,
+      replay: event.replay,
+      erased: event.erased === true,
+    };
+    const completion: Completion = { task, inbox: { subscription: task.name, event } };
+    const above = taskContext(database, task, causeOf(event, task.name), control);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -330,7 +328,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           'PL_PAYLOAD_INVALID',
           `payload of ${event.type}, event ${event.id}`,
         );
-        const work = inTransaction(context, completion, async (work) => {
+        const work = inTransaction(context, { completion }, async (work) => {
           const handlerContext = new SubscriptionHandlerContext(
             handlerOptions(module, context, asIs),
             work,
@@ -351,35 +349,28 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   const taskHandlers = new Map<string, TaskHandler>();
   for (const operation of registry.operations.values()) {
-    if (operation.kind === 'command') taskHandlers.set(operation.id, (task) => runJob(operation, task));
+    if (operation.kind === 'command')
+      taskHandlers.set(operation.id, (task, control) => runJob(operation, task, control));
   }
   for (const [name, { module, subscription }] of registry.subscriptions) {
-    taskHandlers.set(name, (task) => runDelivery(module, subscription, task));
+    taskHandlers.set(name, (task, control) => runDelivery(module, subscription, task, control));
   }
 
   return {
-    call: (operation, input) =>
-      dispatch(
-        operation,
-        input,
-        { above: currentContext() ?? createContext(), keySuffix: '' },
-        asIs,
-      ) as Promise<Result<typeof operation>>,
+    call(operation, input) {
+      const above = currentContext() ?? createContext();
+      const keySuffix = operation.kind === 'query' ? '' : above.nextCallSuffix(operation.id);
+      return dispatch(operation, input, { above, keySuffix }, asIs) as Promise<Result<typeof operation>>;
+    },
     taskHandlers,
     subscriptionRecords: [...registry.subscriptions].map(([name, { module, subscription }]) => ({
       name,
       module: module.name,
       eventType: subscription.event.id,
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+      ordered: subscription.options.ordered,
+      onPark: subscription.options.onPark,
+      from: subscription.options.from,
     })),
   };
-}
-
-/**
- * The context of background work: that of the request that set it off, with the task's id as stable key. The task was
- * claimed after the commit that wrote it, so a position from now on covers what its writer has seen.
- */
-function taskContext(database: Database, task: ClaimedTask, causationId: string): RequestContext {
-  const { caller, id: key } = task;
-  return createContext({ causationId, key, caller, span: taskSpan(task), seen: database.seenUntilNow() });
 }
