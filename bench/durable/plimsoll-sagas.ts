@@ -17,8 +17,10 @@ const checkout = saga({ input, uses: [shop] }, async (run, given) => {
   await run.step('charge', shop.charge, given);
   await run.step('ship', shop.ship, given);
 });
-const write = async ({ n }: { n: number }, { tx }: { tx: { execute: (statement: ReturnType<typeof sql>) => Promise<number> } }): Promise<void> =>
-  void (await tx.execute(sql`insert into public.effect (n) values (${n})`));
+const write = async (
+  { n }: { n: number },
+  { tx }: { tx: { execute: (statement: ReturnType<typeof sql>) => Promise<number> } },
+): Promise<void> => void (await tx.execute(sql`insert into public.effect (n) values (${n})`));
 const shopModule = module(shop, {
   owns: { tables: ['public.effect'] },
   sagas: { checkout },

@@ -1,6 +1,14 @@
 import { createContext } from 'plimsoll';
 import { createDatabase, migrate, sql } from 'plimsoll/database';
-import { createJobs, createWorker, insertTasks, jobHandler, jobMigrations, newJob, newTaskId } from 'plimsoll/jobs';
+import {
+  createJobs,
+  createWorker,
+  insertTasks,
+  jobHandler,
+  jobMigrations,
+  newJob,
+  newTaskId,
+} from 'plimsoll/jobs';
 import type { Subject } from './subject.ts';
 
 const name = 'bench.job';
@@ -21,7 +29,9 @@ export const plimsoll: Subject = {
       add: (n) => jobs.add(name, { n }),
       addMany: (numbers) => jobs.addAll(numbers.map((n) => ({ name, input: { n } }))),
       async addIn(client, n) {
-        const { text, values } = insertTasks([newJob(createContext(), { id: newTaskId(), name, input: { n } })]).compile();
+        const { text, values } = insertTasks([
+          newJob(createContext(), { id: newTaskId(), name, input: { n } }),
+        ]).compile();
         await client.query(text, [...values]);
       },
       async work(work, onStart) {

@@ -10,7 +10,8 @@ export const subjects: readonly Subject[] = [plimsoll, graphileWorker, ...pgBoss
 export const sagaSubjects: Readonly<Record<string, { readonly file: string; readonly setting: string }>> = {
   plimsoll: {
     file: 'plimsoll-sagas.ts',
-    setting: 'an app with its whole runtime, NODE_ENV production, concurrency 64, pool of 20; the command that starts it is counted',
+    setting:
+      'an app with its whole runtime, NODE_ENV production, concurrency 64, pool of 20; the command that starts it is counted',
   },
   DBOS: { file: 'dbos.ts', setting: '5.3.0, started directly, system database pool of 20' },
 };
