@@ -18,6 +18,7 @@ const areas = [
   'call',
   'cache',
   'cache-processes',
+  'durable',
   'gateway',
   'idempotency',
   'overload',

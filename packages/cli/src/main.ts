@@ -2,9 +2,11 @@ import { parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import { dev } from './commands/dev.ts';
 import { doctor } from './commands/doctor.ts';
+import { events } from './commands/events.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
+import { sagas } from './commands/sagas.ts';
 import { start } from './commands/start.ts';
 import { views } from './commands/views.ts';
 import type { Command, CommandGroup } from './command.ts';
@@ -18,6 +20,8 @@ const commands: Readonly<Record<string, Command | CommandGroup>> = {
   load,
   doctor,
   check,
+  events,
+  sagas,
   views,
 };
 

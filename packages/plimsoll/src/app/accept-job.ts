@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
 import { fingerprintOf } from '../idempotency/fingerprint.ts';
 import { AlreadyDone, busy, clientOf } from '../idempotency/keyed-work.ts';
 import { Records, type RecordOptions } from '../idempotency/records.ts';
+import { newTaskId } from '../durable/task-id.ts';
 import { newJob } from '../jobs/job.ts';
 import { acceptJob } from '../jobs/receipt.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
@@ -20,7 +20,7 @@ export function createAcceptance(
   const records = new Records(database, options);
   return async (operation, input) => {
     const context = currentContext() ?? createContext();
-    const job = newJob(context, { id: randomUUID(), name: operation.id, input });
+    const job = newJob(context, { ...operation.job, id: newTaskId(), name: operation.id, input });
     const { caller, key } = context;
     const work = {
       scope: `job ${operation.id}`,

@@ -1,13 +1,13 @@
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { createWorker } from '../durable/worker.ts';
+import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
-import type { GatewayShed } from '../gateway/options.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
+import { createCron } from '../jobs/cron.ts';
 import { jobStatus } from '../jobs/receipt.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen } from '../kernel/seen.ts';
@@ -17,8 +17,11 @@ import { createModulePolicies, type ModulePolicies } from '../modules/module-pol
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
+import { eventLag, type EventLag } from '../outbox/lag.ts';
+import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
-import { shedDefaults } from '../shed/options.ts';
+import { countSagas, type SagaCounts } from '../saga/read.ts';
+import { createEventFollower } from '../saga/wait-events.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -34,13 +37,16 @@ import {
 import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges, routingGauges } from './app-gauges.ts';
+import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
+import { eventGauges } from './event-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
+import { limitsOf } from './job-limits.ts';
 import type { Plan } from './plan.ts';
 import type { ViewReadsState } from '../views/reads.ts';
 import type { ViewStatus } from '../views/status.ts';
+import { shedOf } from './shed-of-plan.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -66,6 +72,10 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How far the outbox, the subscriptions and the readers of the log are behind. */
+  readonly events: EventLag;
+  /** Sagas that have not ended, by state; undefined where no module has one. */
+  readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
@@ -78,6 +88,10 @@ export interface TaskCounts {
   readonly outbox: number;
   readonly ready: number;
   readonly running: number;
+  /** Not due yet: delayed, or to be tried again. */
+  readonly scheduled: number;
+  /** Behind another one of their order key. */
+  readonly waiting: number;
   readonly parked: number;
 }
 
@@ -112,9 +126,12 @@ interface Running {
   statements: StatementCounter;
   cache: AppCache;
   rateLimits: RateLimitDatabase;
+  pressure: EventPressure;
   relay: Loop;
   views: AppViews;
-  worker: Loop;
+  worker: Worker;
+  cron: Loop;
+  sagaEvents: Loop;
   gateway: Gateway;
   stopLogs: () => void;
 }
@@ -179,6 +196,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const { budget, ...kept } = plan.events ?? {};
+    if (budget !== undefined) {
+      pieces.pressure = createEventPressure({ database, budget });
+      await pieces.pressure.start();
+    }
+    const { pressure } = pieces;
+
     const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
     if (views !== undefined) {
       pieces.views = views;
@@ -203,26 +227,47 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
       ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
+      ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
-        worker.wake();
+        worker.announce();
       },
     });
-    const worker = createWorker({ database, handlers: runtime.taskHandlers, ...plan.worker });
+    const worker = createWorker({
+      database,
+      handlers: runtime.taskHandlers,
+      limits: limitsOf(registry.operations.values()),
+      ...plan.worker,
+    });
     const relay = createRelay({
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
+      ...kept,
       onMoved: () => {
-        worker.wake();
+        worker.announce();
+        pieces.sagaEvents?.wake();
         views?.moved();
       },
     });
+    if (registry.sagas.size > 0) {
+      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      pieces.sagaEvents = sagaEvents;
+      await sagaEvents.start();
+    }
     pieces.runtime = runtime;
     pieces.relay = relay;
     await relay.start();
     pieces.worker = worker;
     await worker.start();
+    pieces.cron = createCron({
+      database,
+      owner: plan.name,
+      schedules: plan.modules.flatMap(({ schedules }) => schedules),
+      announce: worker.announce,
+    });
+    await pieces.cron.start();
 
     if (options.listen === false) return;
     const { sessions, ...http } = plan.http;
@@ -238,7 +283,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       scope,
       call: runtime.call,
       settle: (seen) => database.settle(seen),
-      enqueue: createAcceptance(database, () => worker.wake(), plan.idempotency),
+      enqueue: createAcceptance(database, worker.announce, plan.idempotency),
       jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),
@@ -251,17 +296,21 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   /** First no new requests, then no new tasks; what is under way ends. */
   async function drain(): Promise<void> {
     await pieces.gateway?.drain();
+    await pieces.cron?.drain();
     await pieces.worker?.drain();
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, relay, views, cache, rateLimits, database, telemetry, statements, stopLogs } =
-      pieces;
+    const { gateway, worker, cron, sagaEvents, relay, pressure, views, cache, rateLimits } = pieces;
+    const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
+      () => cron?.stop(),
       () => worker?.stop(),
+      () => sagaEvents?.stop(),
       () => relay?.stop(),
+      () => pressure?.stop(),
       () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
@@ -290,10 +339,12 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function taskCounts(): Promise<TaskCounts> {
-    return need('database').one<{ outbox: number; ready: number; running: number; parked: number }>(sql`
+    return need('database').one<TaskCounts>(sql`
       select (select count(*) from plimsoll.outbox)::int as outbox,
         count(*) filter (where state = 'ready')::int as ready,
         count(*) filter (where state = 'running')::int as running,
+        count(*) filter (where state = 'scheduled')::int as scheduled,
+        count(*) filter (where state = 'waiting')::int as waiting,
         count(*) filter (where state = 'parked')::int as parked
       from plimsoll.task`);
   }
@@ -303,13 +354,16 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined
-      ? []
-      : [
-          ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
-          ...routingGauges(database.routing()),
-          ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
-        ];
+    if (database === undefined) return [];
+    const lag = await eventLag(database).catch(() => undefined);
+    const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
+    return [
+      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...(lag === undefined ? [] : eventGauges(lag)),
+      ...sagaGauges(sagas),
+      ...routingGauges(database.routing()),
+      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
+    ];
   }
 
   async function metrics(): Promise<string> {
@@ -330,6 +384,8 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      events: await eventLag(need('database')),
+      ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),
@@ -366,22 +422,5 @@ function sessionStatements(database: Database): Pick<Database, 'maybeOne' | 'exe
     maybeOne: (statement) =>
       database.readOnly((db) => db.maybeOne(statement), { consistency: 'strong', seen: new Seen() }),
     execute: (statement) => database.execute(statement),
-  };
-}
-
-/** Durations of most operations scatter so that their mean is at half of their p95 or below. */
-const meanOfP95 = 0.5;
-
-/** Part of the tightest p95 that a request may wait for the event loop; and no less than that, which is noise. */
-const loopOfP95 = 0.4;
-const leastLoopDelayMs = 10;
-
-/** From when on an answer is worth little, by the objectives. */
-function shedOf({ objectives }: Plan): Required<Pick<GatewayShed, 'targetMs' | 'loopDelayMs'>> {
-  const own = new Map(objectives.operations?.map(({ operation, p95Ms }) => [operation.id, p95Ms]));
-  const tightest = Math.min(objectives.default.p95Ms, ...own.values());
-  return {
-    targetMs: (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms),
-    loopDelayMs: Math.min(shedDefaults.loopDelayMs, Math.max(leastLoopDelayMs, loopOfP95 * tightest)),
   };
 }

@@ -6,6 +6,7 @@ import type { ProcessTierOptions } from '../cache/options.ts';
 import type { SharedStore } from '../cache/shared-store.ts';
 import type { Purger } from '../http-cache/purger.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
+import type { EventBudget } from '../outbox/pressure.ts';
 import type { ViewBuilderOptions } from '../views/builder.ts';
 import type { ViewReadsOptions } from '../views/reads.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
@@ -129,6 +130,21 @@ export interface PlanOptions {
   };
   /** Which queries are cached, and where. Default none. */
   readonly cache?: CachePlan;
+  /** How long events are kept, and how far they may be behind. */
+  readonly events?: {
+    /**
+     * How long events are kept at least, in milliseconds; then they go by whole partitions, when every view and every
+     * replay has read them. Default for ever.
+     */
+    readonly retainMs?: number;
+    /** How long a partition of the log should last, which is how much longer events may be kept. Default 7 days. */
+    readonly partitionMs?: number;
+    /**
+     * Beyond it, commands of outside requests that emit what is behind are refused with 503; what events and jobs set
+     * off goes on. Default none.
+     */
+    readonly budget?: EventBudget;
+  };
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
   /** How views are filled, and how long a reader waits for what it has written: `waitMs`, default 500. */
   readonly views?: Pick<

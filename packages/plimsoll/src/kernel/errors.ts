@@ -32,6 +32,21 @@ export const errorTable = {
     retryable: true,
     summary: 'An event was written by a version of its contract that this process cannot read.',
   },
+  PL_SUBSCRIPTION_UNKNOWN: {
+    status: 404,
+    retryable: false,
+    summary: 'No subscription of this name is recorded in the database.',
+  },
+  PL_EVENTS_BEHIND: {
+    status: 503,
+    retryable: true,
+    summary: 'An event is not taken, because more of its kind wait than the plan allows.',
+  },
+  PL_REPLAY_REFUSED: {
+    status: 409,
+    retryable: false,
+    summary: 'Events cannot be brought to this subscription again, or there is no such replay.',
+  },
   PL_EXTERNAL_BUSY: {
     status: 503,
     retryable: true,
@@ -262,6 +277,27 @@ export const errorTable = {
     retryable: true,
     summary:
       'The command of a job ended with a declared error; nobody is there to handle it, so the job is tried again.',
+  },
+  PL_SAGA_DIVERGED: {
+    status: 500,
+    retryable: false,
+    summary: 'The code of a saga asks for something else than its history has.',
+  },
+  PL_SAGA_STUCK: {
+    status: 500,
+    retryable: false,
+    summary: 'A saga cannot go on by itself, and waits for a decision by hand.',
+  },
+  PL_SAGA_UNDO_FAILED: {
+    status: 500,
+    retryable: true,
+    summary: 'A compensation ended with a declared error; it is tried again.',
+  },
+  PL_SAGA_UNKNOWN: { status: 404, retryable: false, summary: 'There is no saga of this id.' },
+  PL_SAGA_STATE: {
+    status: 409,
+    retryable: false,
+    summary: 'What was asked of a saga does not fit the state that it is in.',
   },
   PL_TASK_LOST: {
     status: 500,

@@ -1,5 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { limitProblems, type QueueLimits } from '../durable/limits.ts';
+import { jobProblems, type JobOptions } from '../jobs/job.ts';
 import { versionProblems, type Upcasters } from '../outbox/event-versions.ts';
 
 export type Schema = StandardSchemaV1;
@@ -8,6 +10,12 @@ export type Output<S extends Schema> = StandardSchemaV1.InferOutput<S>;
 export type ErrorSchemas = Readonly<Record<string, Schema>>;
 /** A schema of nothing, for commands without output. */
 export type VoidSchema = StandardSchemaV1<void, void>;
+
+/** What holds for all jobs of a command. */
+export type CommandJobOptions = Pick<
+  JobOptions,
+  'maxAttempts' | 'priority' | 'timeoutMs' | 'keepResult' | 'onPark'
+>;
 
 interface Member<Kind extends string, Contract extends string> {
   readonly kind: Kind;
@@ -28,6 +36,9 @@ export interface Command<
   readonly output: O | undefined;
   readonly errors: E;
   readonly timeoutMs: number | undefined;
+  readonly job: CommandJobOptions;
+  /** What holds for all its jobs together. */
+  readonly jobLimits: QueueLimits | undefined;
 }
 
 /** What changes the answers of a query: the tags that commands invalidate. At least one for each input. */
@@ -54,6 +65,18 @@ export interface Event<P extends Schema = Schema, C extends string = string> ext
   /** By the version they read; each gives the next one. */
   readonly upcast: Upcasters;
   readonly key: ((payload: Output<P>) => string) | undefined;
+  readonly personal: PersonalData<P> | undefined;
+}
+
+/** What of a payload is the data of a person, and what is left of it when that person's data is erased. */
+export interface PersonalData<P extends Schema> {
+  /** Whose data it is: `(payload) => payload.customerId`. Undefined: nobody's, in this event. */
+  readonly subject: (payload: Output<P>) => string | undefined;
+  /**
+   * The payload without it: `(payload) => ({ ...payload, email: 'erased@example.invalid' })`. It must match the schema
+   * as any payload does, so that subscribers, upcasts and views of later go on as before; `delivery.erased` tells.
+   */
+  readonly erase: (payload: Input<P>) => Input<P>;
 }
 
 // Variance of the schemas differs by position, so "any command" cannot be written with `Schema` alone.
@@ -75,6 +98,13 @@ export interface CommandSpec<I extends Schema, O extends Schema, E extends Error
   readonly errors?: E;
   /** Deadline of one call, milliseconds. Default: the caller's, or the app's `timeoutMs`. */
   readonly timeoutMs?: number;
+  /** How it is run when it is called later, where `enqueue` does not say. */
+  readonly job?: CommandJobOptions;
+  /**
+   * What holds for all its jobs together, in all processes: recorded when an app starts. Taking it away does not lift
+   * it, see `createJobs().limit`. Default: no limits.
+   */
+  readonly jobLimits?: QueueLimits;
 }
 
 export function command<
@@ -88,6 +118,8 @@ export function command<
     output: spec.output,
     errors: spec.errors ?? ({} as E),
     timeoutMs: spec.timeoutMs,
+    job: spec.job ?? {},
+    jobLimits: spec.jobLimits,
   };
 }
 
@@ -132,6 +164,8 @@ export interface EventSpec<P extends Schema, V extends number = number> {
   readonly upcast?: UpcastSteps<P, V>;
   /** What the event is about, for order and audit. Default: none. */
   readonly key?: (payload: Output<P>) => string;
+  /** What of it is the data of a person, for {@link eraseSubject}. Default: nothing. */
+  readonly personal?: PersonalData<P>;
 }
 
 export function event<P extends Schema, const V extends number = 1>(
@@ -143,6 +177,7 @@ export function event<P extends Schema, const V extends number = 1>(
     version: spec.version ?? 1,
     upcast: (spec.upcast ?? {}) as Upcasters,
     key: spec.key,
+    personal: spec.personal,
   };
 }
 
@@ -179,6 +214,16 @@ export function contract<const C extends string, const M extends Readonly<Record
   for (const [key, member] of Object.entries(members)) {
     if (!identifier.test(key))
       problems.push({ path: key, message: 'a member must be camelCase letters and digits' });
+    if (member.kind === 'command' && 'job' in member) {
+      const { job, jobLimits = {} } = member as unknown as AnyCommand;
+      problems.push(
+        ...jobProblems(job).map(({ path, message }) => ({ path: `${key}.job.${path}`, message })),
+        ...limitProblems(jobLimits).map(({ path, message }) => ({
+          path: `${key}.jobLimits.${path}`,
+          message,
+        })),
+      );
+    }
     if (member.kind === 'event' && 'version' in member) {
       const { version, upcast } = member as unknown as AnyEvent;
       problems.push(...versionProblems(key, version, upcast));

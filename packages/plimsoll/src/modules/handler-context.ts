@@ -1,12 +1,21 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { currentContext, remainingMs, type RequestContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
+import { signalOf } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
 import type { CommandAnswer } from './command-record.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
-import { Fail, type EnqueueOptions, type Module } from './module.ts';
+import type { AnySaga } from '../saga/saga.ts';
+import {
+  Fail,
+  type CalledLater,
+  type Delivery,
+  type EnqueueOptions,
+  type Module,
+  type StartOptions,
+} from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -18,6 +27,8 @@ export interface HandlerContextOptions {
   readonly strictCalls: boolean;
   /** Data of declared errors goes to the caller this way. */
   readonly wire: Wire;
+  /** Throws when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom: ((type: string) => void) | undefined;
 }
 
 /** One transaction and what goes with it. */
@@ -25,6 +36,8 @@ export interface Work {
   readonly tx: Transaction;
   readonly outgoing: Outgoing;
   readonly effects: ExternalEffects;
+  /** Set when the handler runs as a job. */
+  readonly job: CalledLater | undefined;
   /** What is recorded with it, where it is. */
   readonly answered: (answer: CommandAnswer) => void;
 }
@@ -53,14 +66,7 @@ class BaseContext {
     return this.#context.caller;
   }
   get signal(): AbortSignal {
-    if (this.#signal === undefined) {
-      // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
-      const leftMs = remainingMs(this.#context);
-      const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
-      const { signal } = this.#context;
-      this.#signal = AbortSignal.any([...timeout, ...(signal === undefined ? [] : [signal])]);
-    }
-    return this.#signal;
+    return (this.#signal ??= signalOf(this.#context));
   }
 }
 
@@ -127,6 +133,8 @@ export class CommandHandlerContext extends BaseContext {
           'PL_FOREIGN_EVENT',
           `${this.#where} emitted ${event.id}; a module emits only events of its own contract`,
         );
+      // What events and jobs set off is what makes room, and is taken always.
+      if (this.#options.context.causationId === undefined) this.#options.assertRoom?.(event.id);
       this.#work.outgoing.emit(event, payload);
     };
   }
@@ -136,6 +144,22 @@ export class CommandHandlerContext extends BaseContext {
       this.#assertRunning(`enqueue ${operation.id}`);
       assertUses(this.#options.module, operation.contract, `enqueue ${operation.id}`);
       return this.#work.outgoing.enqueue(operation, input, options);
+    };
+  }
+
+  get start(): (saga: AnySaga, input: unknown, options?: StartOptions) => string {
+    return (saga, input, { id } = {}) => {
+      this.#assertRunning('start a saga');
+      const { module } = this.#options;
+      const own = Object.entries(module.sagas).find(([, listed]) => listed === saga);
+      if (own === undefined) {
+        throw new PlimsollError(
+          'PL_UNKNOWN_OPERATION',
+          `${this.#where} started a saga that ${module.name} does not list in its sagas; another module's is started by a command of that module`,
+        );
+      }
+      const name = `${module.name}.${own[0]}`;
+      return this.#work.outgoing.start({ name, module: module.name, saga, input, id });
     };
   }
 
@@ -162,6 +186,10 @@ export class CommandHandlerContext extends BaseContext {
       }
       return this.#work.effects.perform(name, key, this.signal, effect);
     };
+  }
+
+  get job(): CalledLater | undefined {
+    return this.#work.job;
   }
 
   get fail(): (error: string, data: unknown) => Fail {
@@ -201,15 +229,15 @@ export class CommandHandlerContext extends BaseContext {
 
 /** A subscription's context is a command's, and knows its delivery. */
 export class SubscriptionHandlerContext extends CommandHandlerContext {
-  readonly delivery: { readonly eventId: string; readonly position: number; readonly attempt: number };
+  readonly delivery: Delivery;
 
-  constructor(options: HandlerContextOptions, work: Work, delivery: SubscriptionHandlerContext['delivery']) {
+  constructor(options: HandlerContextOptions, work: Work, delivery: Delivery) {
     super(options, work, {});
     this.delivery = delivery;
   }
 }
 
-function assertUses(module: Module, contract: string, what: string): void {
+export function assertUses(module: Module, contract: string, what: string): void {
   if (module.uses.has(contract)) return;
   throw new PlimsollError('PL_USES_UNDECLARED', `${what}: ${module.name} does not list ${contract} in uses`, {
     data: { module: module.name, contract },

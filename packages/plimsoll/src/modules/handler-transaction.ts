@@ -4,6 +4,7 @@ import type { Database } from '../database/database.ts';
 import { assertAlive, type RequestContext } from '../kernel/context.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import { settleSoon } from '../kernel/settle-seen.ts';
+import { calledLater } from './called-later.ts';
 import type { CommandAnswer, CommandRecord } from './command-record.ts';
 import { ExternalEffects } from './external.ts';
 import type { Work } from './handler-context.ts';
@@ -52,9 +53,11 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
     const effects = new ExternalEffects(database, context);
     let answer: CommandAnswer = {};
     const answered = (given: CommandAnswer): void => void (answer = given);
+    const asJob = completion !== undefined && completion.inbox === undefined;
+    const job = asJob ? calledLater(database, completion.task) : undefined;
     let result: T;
     try {
-      result = await database.transaction((tx) => run({ tx, outgoing, effects, answered }), {
+      result = await database.transaction((tx) => run({ tx, outgoing, effects, job, answered }), {
         ...(record === undefined ? {} : { opening: record.opening }),
         async beforeCommit(tx) {
           const operation = context.operation ?? 'command';

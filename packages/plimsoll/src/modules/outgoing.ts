@@ -1,13 +1,26 @@
-import { randomUUID } from 'node:crypto';
 import { insertInvalidation, type RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { completeTask, insertTasks, type ClaimedTask, type NewTask } from '../durable/task.ts';
+import {
+  completeTask,
+  holdOrders,
+  insertTasks,
+  insertUnique,
+  taskLost,
+  type ClaimedTask,
+  type NewTask,
+  type OnDuplicate,
+} from '../durable/task.ts';
+import { newTaskId } from '../durable/task-id.ts';
+import { keepResult } from '../durable/settle.ts';
 import type { RequestContext } from '../kernel/context.ts';
-import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
+import { throwIfProblems } from '../kernel/errors.ts';
 import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
-import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
+import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
+import { eventOver } from '../outbox/new-event.ts';
+import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
+import { insertSagas, type NewSaga } from '../saga/statements.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -16,8 +29,10 @@ import { validateNow } from '../kernel/validate.ts';
 /** The task a handler runs for, so that effect and completion commit together. */
 export interface Completion {
   readonly task: ClaimedTask;
+  /** Ends a task whose handler wrote nothing; see `TaskControl`. */
+  readonly complete?: (() => Promise<boolean>) | undefined;
   /** Set for a delivery. */
-  readonly inbox?: { readonly subscription: string; readonly eventId: string };
+  readonly inbox?: { readonly subscription: string; readonly event: RecordedEvent };
 }
 
 /** The event has already had its effect on this subscription: roll back and only end the task. */
@@ -41,9 +56,14 @@ export class Outgoing {
   readonly #wire: Wire;
   readonly #events: NewEvent[] = [];
   readonly #tasks: NewTask[] = [];
+  /** By name and unique key. */
+  readonly #unique = new Map<string, { readonly task: NewTask; readonly onDuplicate: OnDuplicate }>();
+  readonly #sagas: NewSaga[] = [];
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
+  /** What the handler gave; kept where its task is one whose result somebody wants. */
+  result: unknown;
 
   /**
    * `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. `cache` is
@@ -56,31 +76,39 @@ export class Outgoing {
   }
 
   emit(event: AnyEvent, payload: unknown): void {
-    const valid: unknown = validateNow(
-      event.payload,
-      this.#wire(payload, `payload of ${event.id}`),
-      'PL_PAYLOAD_INVALID',
-      `payload of ${event.id}`,
-    );
-    const { correlationId, causationId, caller } = this.#context;
-    // The payload as given: transforms run once, where it is received.
-    this.#events.push({
-      type: event.id,
-      version: event.version,
-      key: event.key?.(valid),
-      correlationId,
-      causationId,
-      caller,
-      payload: payload ?? null,
-    });
+    this.#events.push(eventOver(this.#wire, this.#context, event, payload));
   }
 
   enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
     const what = `input of job ${operation.id}`;
     validateNow(operation.input, this.#wire(input, what), 'PL_PAYLOAD_INVALID', what);
-    const id = randomUUID();
-    this.#tasks.push(newJob(this.#context, { id, name: operation.id, input, ...options }));
+    const id = newTaskId();
+    const task = newJob(this.#context, { ...operation.job, ...options, id, name: operation.id, input });
+    if (task.uniqueKey === undefined) this.#tasks.push(task);
+    else this.#enqueueUnique(task, options?.unique?.onDuplicate ?? 'keep');
     return id;
+  }
+
+  /** One statement cannot write a row twice: of those of one key in one handler, the last word holds. */
+  #enqueueUnique(task: NewTask, onDuplicate: OnDuplicate): void {
+    const place = `${task.name}\0${task.uniqueKey}`;
+    const before = this.#unique.get(place);
+    if (before === undefined) this.#unique.set(place, { task, onDuplicate });
+    else if (onDuplicate !== 'keep') {
+      const { payload } = task;
+      const at = onDuplicate === 'debounce' ? task : before.task;
+      this.#unique.set(place, {
+        task: { ...before.task, payload, delayMs: at.delayMs, runAt: at.runAt },
+        onDuplicate: before.onDuplicate === 'debounce' ? 'debounce' : onDuplicate,
+      });
+    }
+  }
+
+  start(request: SagaRequest): string {
+    const { saga, task } = newSaga(this.#context, request);
+    this.#sagas.push(saga);
+    this.#tasks.push(task);
+    return saga.id;
   }
 
   invalidate(tags: readonly string[]): void {
@@ -106,25 +134,47 @@ export class Outgoing {
 
   /** Whether a relay or a worker has something to do after the commit. */
   get pending(): boolean {
-    return this.#events.length > 0 || this.#tasks.length > 0;
+    return this.#events.length > 0 || this.#tasks.length > 0 || this.#unique.size > 0;
+  }
+
+  /** One that ends a task of an order key and writes others must not wait for one that does the reverse. */
+  async #holdOrders(tx: Transaction, completion: Completion | undefined): Promise<void> {
+    if (completion === undefined) return;
+    const { name, orderKey } = completion.task;
+    if (orderKey === null) return;
+    const written = [...this.#tasks, ...[...this.#unique.values()].map(({ task }) => task)].flatMap((task) =>
+      task.orderKey === undefined ? [] : [{ name: task.name, orderKey: task.orderKey }],
+    );
+    if (written.length === 0) return;
+    await tx.query(holdOrders([{ name, orderKey }, ...written]));
   }
 
   /** Throws PL_TASK_LOST, {@link AlreadyApplied} or {@link KeyTaken} when the effects must not be committed. */
   async flush(tx: Transaction, { completion, external, answer }: Endings): Promise<void> {
+    await this.#holdOrders(tx, completion);
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
     if (completion !== undefined) {
       parts.push(sql`ended as (${completeTask(completion.task)})`);
+      if (completion.task.keepResult) parts.push(sql`kept as (${keepResult(completion.task, this.result)})`);
       if (completion.inbox !== undefined)
-        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
+        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.event)})`);
     }
     if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
+    for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
+      parts.push(sql`${sql.id(`unique_${index}`)} as (${insertUnique(task, onDuplicate)})`);
+    if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);
     if (parts.length === 0) return;
+    if (parts.length === 1 && completion !== undefined && !tx.begun && completion.complete !== undefined) {
+      // The handler wrote nothing: its task ends with those of others, and no transaction is needed.
+      if (await completion.complete()) return;
+      throw taskLost(completion.task);
+    }
 
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
@@ -138,11 +188,8 @@ export class Outgoing {
     }>(sql`
       with ${sql.join(parts)}
       select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
-    if (row.ended !== 1) {
-      throw new PlimsollError(
-        'PL_TASK_LOST',
-        `task ${completion?.task.name} ${completion?.task.id}, attempt ${completion?.task.attempt}: another worker has taken it over`,
-      );
+    if (completion !== undefined && row.ended !== 1) {
+      throw taskLost(completion.task);
     }
     if (row.noted !== 1) throw new AlreadyApplied();
     if (row.answered !== 1) throw new KeyTaken();

@@ -1,6 +1,9 @@
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
-import type { TaskHandler } from '../durable/worker.ts';
+import type { BackoffOptions } from '../durable/backoff.ts';
+import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
+import { taskContext } from '../durable/task-context.ts';
+import type { TaskControl, TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import {
@@ -13,14 +16,15 @@ import {
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { taskSpan } from '../kernel/trace.ts';
 import { jobDefaults } from '../jobs/job.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
-import type { SubscriptionRecord } from '../outbox/relay.ts';
+import { causeOf, type RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
+import { sagaHandlers } from './saga-handlers.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
 import {
+  assertUses,
   CommandHandlerContext,
   QueryHandlerContext,
   SubscriptionHandlerContext,
@@ -54,10 +58,14 @@ export interface RuntimeOptions {
   readonly invalidations?: Invalidations;
   /** How long, and of what size, answers under stable keys are kept. */
   readonly idempotency?: CommandRecordOptions;
+  /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom?: (type: string) => void;
   /** Waits until views show what a reader has written. Default: nobody waits. */
   readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
+  /** Waits between the tries of a step of a saga. Default as for jobs. */
+  readonly sagaBackoff?: BackoffOptions;
 }
 
 /** Runs the operations of one app's modules. */
@@ -155,6 +163,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       context,
       strictCalls,
       wire,
+      assertRoom: options.assertRoom,
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
@@ -244,13 +253,17 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           handlerContext.end(),
         );
         if (result instanceof Fail) throw new DeclaredFailure(result);
+        if (result instanceof TaskOutcome && work.job !== undefined) throw new OutcomeReturned(result);
         if (operation.output === undefined) return undefined;
         const given = carry(result, `output of ${operation.id}`);
         work.answered({ value: given });
-        return validOutput(operation, given, asIs);
+        const output = await validOutput(operation, given, asIs);
+        work.outgoing.result = output;
+        return output;
       });
       return succeeded(operation, value);
     } catch (error) {
+      if (error instanceof OutcomeReturned) return error.outcome;
       const failure = error instanceof DeclaredFailure ? error.fail : undefined;
       if (record === undefined && failure === undefined) throw error;
       const before =
@@ -265,19 +278,27 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     }
   }
 
-  async function runJob(operation: AnyCommand, task: ClaimedTask): Promise<void> {
+  async function runJob(
+    operation: AnyCommand,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<TaskOutcome | undefined> {
     const module = registry.owner(operation);
     const result = await perform(
       operation.id,
       'command',
-      { above: taskContext(database, task, `job:${task.id}`), keySuffix: '' },
-      operation.timeoutMs,
+      { above: taskContext(database, task, `job:${task.id}`, control), keySuffix: '' },
+      task.timeoutMs === null ? operation.timeoutMs : undefined,
       (context) =>
         beforeDeadline(
           context,
-          runCommand(module, operation, task.payload, context, { wire: asIs, completion: { task } }),
+          runCommand(module, operation, task.payload, context, {
+            wire: asIs,
+            completion: { task, complete: control?.complete },
+          }),
         ),
     );
+    if (result instanceof TaskOutcome) return result;
     if (isFailure(result)) {
       throw new PlimsollError(
         'PL_JOB_FAILED',
@@ -285,13 +306,25 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         { data: { error: result.error, data: result.data } },
       );
     }
+    return undefined;
   }
 
-  async function runDelivery(module: Module, subscription: Subscription, task: ClaimedTask): Promise<void> {
+  async function runDelivery(
+    module: Module,
+    subscription: Subscription,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<void> {
     const event = task.payload as RecordedEvent;
-    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
-    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`);
+    const delivery = {
+      eventId: event.id,
+      position: event.position,
+      attempt: task.attempt,
+      replay: event.replay,
+      erased: event.erased === true,
+    };
+    const completion: Completion = { task, inbox: { subscription: task.name, event } };
+    const above = taskContext(database, task, causeOf(event, task.name), control);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -321,11 +354,29 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   const taskHandlers = new Map<string, TaskHandler>();
   for (const operation of registry.operations.values()) {
-    if (operation.kind === 'command') taskHandlers.set(operation.id, (task) => runJob(operation, task));
+    if (operation.kind === 'command')
+      taskHandlers.set(operation.id, (task, control) => runJob(operation, task, control));
   }
   for (const [name, { module, subscription }] of registry.subscriptions) {
-    taskHandlers.set(name, (task) => runDelivery(module, subscription, task));
+    taskHandlers.set(name, (task, control) => runDelivery(module, subscription, task, control));
   }
+
+  /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
+  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+    const above = currentContext() ?? createContext();
+    const from = registry.modules.find(({ name }) => name === moduleName);
+    if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
+    const module = registry.owner(operation);
+    const call = (): Promise<unknown> =>
+      perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
+        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+      );
+    const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
+    return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);
+  }
+
+  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
+  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
 
   return {
     call(operation, input) {
@@ -339,15 +390,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       module: module.name,
       eventType: subscription.event.id,
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+      ordered: subscription.options.ordered,
+      onPark: subscription.options.onPark,
+      from: subscription.options.from,
     })),
   };
-}
-
-/**
- * The context of background work: that of the request that set it off, with the task's id as stable key. The task was
- * claimed after the commit that wrote it, so a position from now on covers what its writer has seen.
- */
-function taskContext(database: Database, task: ClaimedTask, causationId: string): RequestContext {
-  const { caller, id: key } = task;
-  return createContext({ causationId, key, caller, span: taskSpan(task), seen: database.seenUntilNow() });
 }

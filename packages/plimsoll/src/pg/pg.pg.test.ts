@@ -347,12 +347,13 @@ test('outbox and jobs run end to end on a pool of the user, whatever its parsers
   });
   const database = fromPool(own);
   const seen: string[] = [];
-  const finish = (task: ClaimedTask, text: string): Promise<void> =>
-    database.transaction(async (tx) => {
+  const finish = async (task: ClaimedTask, text: string): Promise<void> => {
+    await database.transaction(async (tx) => {
       await tx.execute(sql`insert into note (text) values (${text})`);
       if ((await tx.execute(completeTask(task))) !== 1) throw new Error('another worker has this task');
-      seen.push(text);
     });
+    seen.push(text);
+  };
   const worker = createWorker({
     database,
     handlers: new Map([
@@ -360,7 +361,7 @@ test('outbox and jobs run end to end on a pool of the user, whatever its parsers
         'notes.echo',
         async (task: ClaimedTask) => {
           const event = task.payload as RecordedEvent & { payload: { text: string } };
-          expect(await database.transaction((tx) => tx.execute(insertInbox(task.name, event.id)))).toBe(1);
+          expect(await database.transaction((tx) => tx.execute(insertInbox(task.name, event)))).toBe(1);
           await finish(task, `echo of ${event.payload.text} at ${event.position}`);
         },
       ],
