@@ -1,7 +1,6 @@
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { newTaskId } from '../durable/task-id.ts';
 import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
@@ -9,9 +8,7 @@ import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { createCron } from '../jobs/cron.ts';
-import { newJob } from '../jobs/job.ts';
-import { acceptJob, jobStatus } from '../jobs/receipt.ts';
-import { createContext, currentContext } from '../kernel/context.ts';
+import { jobStatus } from '../jobs/receipt.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen } from '../kernel/seen.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
@@ -35,6 +32,7 @@ import {
   type OperationStatements,
   type StatementCounter,
 } from '../telemetry/statement-counts.ts';
+import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges } from './app-gauges.ts';
@@ -222,6 +220,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
+      ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
       ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       onCommitted: () => {
@@ -272,17 +271,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       scope,
       call: runtime.call,
       settle: (seen) => database.settle(seen),
-      enqueue: async (operation, input) => {
-        const job = newJob(currentContext() ?? createContext(), {
-          ...operation.job,
-          id: newTaskId(),
-          name: operation.id,
-          input,
-        });
-        await database.execute(acceptJob(job));
-        worker.announce();
-        return job.id;
-      },
+      enqueue: createAcceptance(database, worker.announce, plan.idempotency),
       jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),

@@ -6,6 +6,7 @@ import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { idempotencyMigrations } from '../idempotency/migrations.ts';
 import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -17,6 +18,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     outboxMigrations,
     viewMigrations,
     sessionMigrations,
+    idempotencyMigrations,
     moduleMigrations,
     rateLimitMigrations,
     cacheMigrations,

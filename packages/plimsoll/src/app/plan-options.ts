@@ -13,6 +13,7 @@ import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
 import type { AnyOperation } from '../modules/contract.ts';
+import type { CommandRecordOptions } from '../modules/command-record.ts';
 import type { Module } from '../modules/module.ts';
 import type { CachedQuery } from '../modules/query-cache.ts';
 import type { ModulePolicy, ModulePolicyOverride } from '../modules/module-policies.ts';
@@ -68,6 +69,8 @@ export interface CachePlan {
 }
 
 export interface PlanOptions {
+  /** How long, and of what size, the answers of commands under a key are kept. */
+  readonly idempotency?: CommandRecordOptions;
   /** Shown in logs and in pg_stat_activity. */
   readonly name: string;
   readonly modules: readonly Module[];

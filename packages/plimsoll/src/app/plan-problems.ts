@@ -8,6 +8,7 @@ import { methodOf, routeProblems } from '../gateway/route.ts';
 import { seenProblems } from '../gateway/seen-exchange.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { cachedQueryProblems } from '../modules/query-cache.ts';
+import { commandRecordProblems } from '../modules/command-record.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
@@ -69,6 +70,8 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
       `is ${JSON.stringify(proxy)}; want an address or a network such as "10.0.0.0/8"`,
     );
   }
+  for (const { path, message } of commandRecordProblems(plan.idempotency ?? {}))
+    problems.push({ path: `idempotency.${path}`, message });
   number('telemetry.sampleRatio', plan.telemetry?.sampleRatio, 0, 1, false);
   number('telemetry.slowMs', plan.telemetry?.slowMs, 0, 3_600_000, false);
   number('telemetry.poolWaitMs', plan.telemetry?.poolWaitMs, 0, 3_600_000, false);

@@ -52,6 +52,31 @@ export const errorTable = {
     retryable: true,
     summary: 'The same outside effect is under way elsewhere, or was a moment ago.',
   },
+  PL_IDEMPOTENCY_KEY: {
+    status: 400,
+    retryable: false,
+    summary: 'The `Idempotency-Key` is missing where it is required, or cannot be read.',
+  },
+  PL_IDEMPOTENCY_BUSY: {
+    status: 409,
+    retryable: true,
+    summary: 'The same work under the same key is under way.',
+  },
+  PL_IDEMPOTENCY_REUSED: {
+    status: 422,
+    retryable: false,
+    summary: 'The key was used for the same work with another input.',
+  },
+  PL_IDEMPOTENCY_NOT_KEPT: {
+    status: 410,
+    retryable: false,
+    summary: 'The work was done under this key, and its answer was too large to keep.',
+  },
+  PL_WEBHOOK_REFUSED: {
+    status: 401,
+    retryable: false,
+    summary: 'A webhook message is not of its provider, or is too old.',
+  },
   PL_SCHEMA_ASYNC: {
     status: 500,
     retryable: false,

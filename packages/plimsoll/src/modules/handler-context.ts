@@ -4,6 +4,7 @@ import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { signalOf } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
+import type { CommandAnswer } from './command-record.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import { Fail, type CalledLater, type Delivery, type EnqueueOptions, type Module } from './module.ts';
@@ -29,6 +30,8 @@ export interface Work {
   readonly effects: ExternalEffects;
   /** Set when the handler runs as a job. */
   readonly job: CalledLater | undefined;
+  /** What is recorded with it, where it is. */
+  readonly answered: (answer: CommandAnswer) => void;
 }
 
 type Call = (operation: AnyOperation, input: unknown) => Promise<unknown>;
@@ -176,7 +179,7 @@ export class CommandHandlerContext extends BaseContext {
       }
       const what = `data of error ${error} of ${this.#where}`;
       const sent = this.#options.wire(data, what);
-      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what));
+      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what), sent);
     };
   }
 

@@ -28,10 +28,14 @@ import type { View } from '../views/view.ts';
 /** A declared failure on its way out of a handler; made by `fail`, returned, never thrown. */
 export class Fail<Name extends string = string> {
   readonly error: Name;
+  /** As its schema makes it. */
   readonly data: unknown;
-  constructor(error: Name, data: unknown) {
+  /** As it was given, to be recorded. */
+  readonly given: unknown;
+  constructor(error: Name, data: unknown, given: unknown) {
     this.error = error;
     this.data = data;
+    this.given = given;
   }
 }
 

@@ -15,6 +15,7 @@ import { newTaskId } from '../durable/task-id.ts';
 import { keepResult } from '../durable/settle.ts';
 import type { RequestContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
 import { eventOver } from '../outbox/new-event.ts';
@@ -35,6 +36,16 @@ export interface Completion {
 /** The event has already had its effect on this subscription: roll back and only end the task. */
 export class AlreadyApplied extends Error {
   override readonly name = 'AlreadyApplied';
+}
+
+/** What is written with what a handler has buffered. */
+export interface Endings {
+  /** The task that ends. */
+  readonly completion: Completion | undefined;
+  /** Outside effects that have ended. */
+  readonly external: Sql | undefined;
+  /** The answer, under its key: one row when it is recorded. */
+  readonly answer: Sql | undefined;
 }
 
 /** What a handler has buffered; written in one statement just before COMMIT. */
@@ -128,8 +139,8 @@ export class Outgoing {
     await tx.query(holdOrders([{ name, orderKey }, ...written]));
   }
 
-  /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
-  async flush(tx: Transaction, completion: Completion | undefined, external: Sql | undefined): Promise<void> {
+  /** Throws PL_TASK_LOST, {@link AlreadyApplied} or {@link KeyTaken} when the effects must not be committed. */
+  async flush(tx: Transaction, { completion, external, answer }: Endings): Promise<void> {
     await this.#holdOrders(tx, completion);
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
@@ -139,6 +150,7 @@ export class Outgoing {
       if (completion.inbox !== undefined)
         parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.event)})`);
     }
+    if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
     for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
@@ -156,13 +168,20 @@ export class Outgoing {
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
-    const row = await tx.one<{ ended: number; noted: number; invalidated: string | null }>(
-      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted, ${invalidated} as invalidated`,
-    );
+    const answered = answer === undefined ? sql`1` : sql`(select count(*)::int from answered)`;
+    const row = await tx.one<{
+      ended: number;
+      noted: number;
+      answered: number;
+      invalidated: string | null;
+    }>(sql`
+      with ${sql.join(parts)}
+      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
     if (completion !== undefined && row.ended !== 1) {
       throw taskLost(completion.task);
     }
     if (row.noted !== 1) throw new AlreadyApplied();
+    if (row.answered !== 1) throw new KeyTaken();
     if (row.invalidated !== null && cache !== undefined)
       this.#invalidation = { id: row.invalidated, cache, tags, keys: [] };
   }
