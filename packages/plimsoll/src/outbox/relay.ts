@@ -109,7 +109,7 @@ export function moveCommitted(
 ): Promise<number> {
   return database.transaction(async (tx) => {
     const leading = await tx.maybeOne<{ last: number; room: boolean }>(sql`
-      select position + ${batch} as last, position + ${batch} < partitioned_to as room
+      select (position + ${batch})::float8 as last, position + ${batch} < partitioned_to as room
       from plimsoll.sequencer for update skip locked`);
     if (leading === undefined) return 0;
     if (!leading.room) await extendLog(tx, leading.last, partitionMs);
