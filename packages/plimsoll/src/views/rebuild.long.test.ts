@@ -23,7 +23,7 @@ test('a million events are built again beside the live table, within the share t
     await database.execute(sql`
       insert into plimsoll.event (position, id, type, version, key, at, correlation_id, caller, payload)
       select n, n, 'stock.received', 2, null, now(), 'c', '{}',
-        jsonb_build_object('sku', 'sku ' || (n * 7919) % ${articles}, 'count', n % 10, 'place', 'x')
+        jsonb_build_object('sku', 'sku ' || (n * 7919::bigint) % ${articles}, 'count', n % 10, 'place', 'x')
       from generate_series(1, ${events}) as n`);
     await database.execute(sql`update plimsoll.sequencer set position = ${events}`);
     await database.execute(sql`analyze plimsoll.event`);

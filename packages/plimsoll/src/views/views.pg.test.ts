@@ -129,7 +129,7 @@ describe('a view', () => {
           expect(await storedLevels(database, schema, 'levels')).toEqual(await expectedLevels(database));
         },
       ),
-      { numRuns: 6 },
+      { numRuns: 3 },
     );
   });
 
