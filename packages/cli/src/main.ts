@@ -6,6 +6,7 @@ import { events } from './commands/events.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
+import { sagas } from './commands/sagas.ts';
 import { start } from './commands/start.ts';
 import { views } from './commands/views.ts';
 import type { Command, CommandGroup } from './command.ts';
@@ -20,6 +21,7 @@ const commands: Readonly<Record<string, Command | CommandGroup>> = {
   doctor,
   check,
   events,
+  sagas,
   views,
 };
 

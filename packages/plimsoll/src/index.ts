@@ -28,9 +28,11 @@ export {
   type EnqueueOptions,
   type Module,
   type QueryContext,
+  type StartOptions,
   type SubscriptionContext,
 } from './modules/module.ts';
 export { eraseSubject, type Erasure, type ErasureRequest } from './modules/erase-subject.ts';
+export { saga, type Run, type Saga } from './saga/saga.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';

@@ -20,6 +20,8 @@ import type { PolicyState } from '../policy/policy.ts';
 import { eventLag, type EventLag } from '../outbox/lag.ts';
 import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
+import { countSagas, type SagaCounts } from '../saga/read.ts';
+import { createEventFollower } from '../saga/wait-events.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -35,7 +37,7 @@ import {
 import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges, routingGauges } from './app-gauges.ts';
+import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
 import { eventGauges } from './event-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
@@ -72,6 +74,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly tasks: TaskCounts;
   /** How far the outbox, the subscriptions and the readers of the log are behind. */
   readonly events: EventLag;
+  /** Sagas that have not ended, by state; undefined where no module has one. */
+  readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
   /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
@@ -127,6 +131,7 @@ interface Running {
   views: AppViews;
   worker: Worker;
   cron: Loop;
+  sagaEvents: Loop;
   gateway: Gateway;
   stopLogs: () => void;
 }
@@ -223,6 +228,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
       ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
+      ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
         worker.announce();
@@ -241,9 +247,15 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...kept,
       onMoved: () => {
         worker.announce();
+        pieces.sagaEvents?.wake();
         views?.moved();
       },
     });
+    if (registry.sagas.size > 0) {
+      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      pieces.sagaEvents = sagaEvents;
+      await sagaEvents.start();
+    }
     pieces.runtime = runtime;
     pieces.relay = relay;
     await relay.start();
@@ -289,13 +301,14 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, cron, relay, pressure, views, cache, rateLimits } = pieces;
+    const { gateway, worker, cron, sagaEvents, relay, pressure, views, cache, rateLimits } = pieces;
     const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => cron?.stop(),
       () => worker?.stop(),
+      () => sagaEvents?.stop(),
       () => relay?.stop(),
       () => pressure?.stop(),
       () => views?.builder.stop(),
@@ -343,9 +356,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     const tasks = await taskCounts().catch(() => undefined);
     if (database === undefined) return [];
     const lag = await eventLag(database).catch(() => undefined);
+    const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
     return [
       ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
       ...(lag === undefined ? [] : eventGauges(lag)),
+      ...sagaGauges(sagas),
       ...routingGauges(database.routing()),
       ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
     ];
@@ -370,6 +385,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       },
       tasks: await taskCounts(),
       events: await eventLag(need('database')),
+      ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),

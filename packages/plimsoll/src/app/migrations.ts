@@ -5,6 +5,7 @@ import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
+import { sagaMigrations } from '../saga/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
 import { idempotencyMigrations } from '../idempotency/migrations.ts';
 import { viewMigrations } from '../views/migrations.ts';
@@ -16,6 +17,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     routingMigrations,
     jobMigrations,
     outboxMigrations,
+    sagaMigrations,
     viewMigrations,
     sessionMigrations,
     idempotencyMigrations,

@@ -98,6 +98,19 @@ export interface TaskMessage {
   readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
+/** A saga came to an end, or began to go back. */
+export interface SagaMessage {
+  readonly scope: object;
+  /** `orders.checkout`. */
+  readonly name: string;
+  readonly id: string;
+  readonly version: number;
+  readonly state: 'done' | 'compensating' | 'compensated' | 'stuck';
+  /** Since it was started. */
+  readonly ageMs: number;
+  readonly correlationId: string;
+  readonly error?: unknown;
+}
 /** One attempt of a request to another server. Published in the context of the operation that makes it. */
 export interface HttpClientRequestMessage {
   readonly scope: object;
@@ -217,6 +230,7 @@ export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = mess
   'plimsoll:http.client.request',
 );
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
+export const sagas: MessageChannel<SagaMessage> = messageChannel('plimsoll:saga');
 export const cacheReads: MessageChannel<CacheReadMessage> = messageChannel('plimsoll:cache.read');
 export const seenStores: MessageChannel<SeenStoreMessage> = messageChannel('plimsoll:seen.store');
 export const idempotency: MessageChannel<IdempotencyMessage> = messageChannel('plimsoll:idempotency');

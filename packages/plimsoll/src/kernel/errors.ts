@@ -278,6 +278,27 @@ export const errorTable = {
     summary:
       'The command of a job ended with a declared error; nobody is there to handle it, so the job is tried again.',
   },
+  PL_SAGA_DIVERGED: {
+    status: 500,
+    retryable: false,
+    summary: 'The code of a saga asks for something else than its history has.',
+  },
+  PL_SAGA_STUCK: {
+    status: 500,
+    retryable: false,
+    summary: 'A saga cannot go on by itself, and waits for a decision by hand.',
+  },
+  PL_SAGA_UNDO_FAILED: {
+    status: 500,
+    retryable: true,
+    summary: 'A compensation ended with a declared error; it is tried again.',
+  },
+  PL_SAGA_UNKNOWN: { status: 404, retryable: false, summary: 'There is no saga of this id.' },
+  PL_SAGA_STATE: {
+    status: 409,
+    retryable: false,
+    summary: 'What was asked of a saga does not fit the state that it is in.',
+  },
   PL_TASK_LOST: {
     status: 500,
     retryable: false,

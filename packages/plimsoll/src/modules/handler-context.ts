@@ -7,7 +7,15 @@ import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contrac
 import type { CommandAnswer } from './command-record.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
-import { Fail, type CalledLater, type Delivery, type EnqueueOptions, type Module } from './module.ts';
+import type { AnySaga } from '../saga/saga.ts';
+import {
+  Fail,
+  type CalledLater,
+  type Delivery,
+  type EnqueueOptions,
+  type Module,
+  type StartOptions,
+} from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -139,6 +147,22 @@ export class CommandHandlerContext extends BaseContext {
     };
   }
 
+  get start(): (saga: AnySaga, input: unknown, options?: StartOptions) => string {
+    return (saga, input, { id } = {}) => {
+      this.#assertRunning('start a saga');
+      const { module } = this.#options;
+      const own = Object.entries(module.sagas).find(([, listed]) => listed === saga);
+      if (own === undefined) {
+        throw new PlimsollError(
+          'PL_UNKNOWN_OPERATION',
+          `${this.#where} started a saga that ${module.name} does not list in its sagas; another module's is started by a command of that module`,
+        );
+      }
+      const name = `${module.name}.${own[0]}`;
+      return this.#work.outgoing.start({ name, module: module.name, saga, input, id });
+    };
+  }
+
   get invalidate(): (...tags: readonly string[]) => void {
     return (...tags) => {
       this.#assertRunning(`invalidate ${tags.join(', ')}`);
@@ -213,7 +237,7 @@ export class SubscriptionHandlerContext extends CommandHandlerContext {
   }
 }
 
-function assertUses(module: Module, contract: string, what: string): void {
+export function assertUses(module: Module, contract: string, what: string): void {
   if (module.uses.has(contract)) return;
   throw new PlimsollError('PL_USES_UNDECLARED', `${what}: ${module.name} does not list ${contract} in uses`, {
     data: { module: module.name, contract },

@@ -1,5 +1,6 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { AnySaga, Saga } from '../saga/saga.ts';
 import type { Caller } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import type { StartFrom } from '../outbox/subscriptions.ts';
@@ -16,6 +17,7 @@ import type {
   Output,
   Query,
   Result,
+  Schema,
 } from './contract.ts';
 import type { TaskOutcome } from '../durable/outcome.ts';
 import type { JobOptions } from '../jobs/job.ts';
@@ -82,6 +84,11 @@ export interface CommandContext<
     options?: EnqueueOptions,
   ) => string;
   /**
+   * Buffers the start of a saga of this module; written just before COMMIT. An id given twice is one saga, and the
+   * first input holds; without one each is its own. Returns the whole id: `orders.checkout/42`.
+   */
+  readonly start: <I extends Schema>(saga: Saga<I>, input: Input<I>, options?: StartOptions) => string;
+  /**
    * What this changes for caches: `invalidate('stock:7')`. Written just before COMMIT, so that it exists exactly when
    * the commit does; done right after it, with its position, and by a relay when this process dies in between.
    */
@@ -102,6 +109,11 @@ export interface CommandContext<
   readonly job: CalledLater | undefined;
   /** `return fail('Name', data)`: a declared failure; rolls the transaction back. */
   readonly fail: <K extends keyof E & string>(error: K, data: Input<E[K]>) => Fail<K>;
+}
+
+export interface StartOptions {
+  /** At most 200 characters. Default: a new one. */
+  readonly id?: string;
 }
 
 export type EnqueueOptions = JobOptions;
@@ -233,6 +245,8 @@ export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContra
   /** Contracts this module may call, enqueue or subscribe to. Default: none but its own. */
   readonly uses?: U;
   readonly on?: (on: On<NameOf<U[number]>, NameOf<T>>) => readonly Subscription[];
+  /** By name; they use no contract that this module does not. */
+  readonly sagas?: Readonly<Record<string, AnySaga<NameOf<U[number]> | NameOf<T>>>>;
   /**
    * Read models built from events, in the schema of the module, or of its first table. Two versions of one name while
    * the new one is being built. Default none.
@@ -264,6 +278,7 @@ export interface Module {
   readonly commands: Readonly<Record<string, AnyHandler>>;
   readonly queries: Readonly<Record<string, AnyHandler>>;
   readonly subscriptions: readonly Subscription[];
+  readonly sagas: Readonly<Record<string, AnySaga>>;
   readonly views: readonly PlacedView[];
   /** Names of views, such as `orders.summary`, by the query that reads them. */
   readonly reads: Readonly<Record<string, readonly string[]>>;
@@ -308,6 +323,7 @@ export function module<const T extends AnyContract, const U extends readonly Any
     commands: (definition.commands ?? {}) as Module['commands'],
     queries: (definition.queries ?? {}) as Module['queries'],
     subscriptions: definition.on?.(on) ?? [],
+    sagas: definition.sagas ?? {},
     views: views.map((view) => ({ schema, view })),
     reads: Object.fromEntries(
       Object.entries<readonly View[] | undefined>(reads).map(([query, list = []]) => [

@@ -19,6 +19,8 @@ import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
 import { eventOver } from '../outbox/new-event.ts';
+import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
+import { insertSagas, type NewSaga } from '../saga/statements.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -56,6 +58,7 @@ export class Outgoing {
   readonly #tasks: NewTask[] = [];
   /** By name and unique key. */
   readonly #unique = new Map<string, { readonly task: NewTask; readonly onDuplicate: OnDuplicate }>();
+  readonly #sagas: NewSaga[] = [];
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
@@ -99,6 +102,13 @@ export class Outgoing {
         onDuplicate: before.onDuplicate === 'debounce' ? 'debounce' : onDuplicate,
       });
     }
+  }
+
+  start(request: SagaRequest): string {
+    const { saga, task } = newSaga(this.#context, request);
+    this.#sagas.push(saga);
+    this.#tasks.push(task);
+    return saga.id;
   }
 
   invalidate(tags: readonly string[]): void {
@@ -155,6 +165,7 @@ export class Outgoing {
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
     for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
       parts.push(sql`${sql.id(`unique_${index}`)} as (${insertUnique(task, onDuplicate)})`);
+    if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);

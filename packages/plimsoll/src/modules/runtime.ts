@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
+import type { BackoffOptions } from '../durable/backoff.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
 import { taskContext } from '../durable/task-context.ts';
 import type { TaskControl, TaskHandler } from '../durable/worker.ts';
@@ -20,8 +21,10 @@ import { causeOf, type RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
+import { sagaHandlers } from './saga-handlers.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
 import {
+  assertUses,
   CommandHandlerContext,
   QueryHandlerContext,
   SubscriptionHandlerContext,
@@ -61,6 +64,8 @@ export interface RuntimeOptions {
   readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
+  /** Waits between the tries of a step of a saga. Default as for jobs. */
+  readonly sagaBackoff?: BackoffOptions;
 }
 
 /** Runs the operations of one app's modules. */
@@ -355,6 +360,23 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   for (const [name, { module, subscription }] of registry.subscriptions) {
     taskHandlers.set(name, (task, control) => runDelivery(module, subscription, task, control));
   }
+
+  /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
+  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+    const above = currentContext() ?? createContext();
+    const from = registry.modules.find(({ name }) => name === moduleName);
+    if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
+    const module = registry.owner(operation);
+    const call = (): Promise<unknown> =>
+      perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
+        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+      );
+    const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
+    return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);
+  }
+
+  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
+  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
 
   return {
     call(operation, input) {

@@ -168,3 +168,16 @@ export function seenStoreMetrics(points: readonly NumberPoint[]): readonly Metri
     },
   ];
 }
+
+/** Where sagas came to: the ends, the turns back and those that are stuck. */
+export function sagaMetrics(points: readonly NumberPoint[]): readonly Metric[] {
+  return [
+    {
+      name: 'plimsoll.saga.transitions',
+      unit: '{saga}',
+      description: 'Sagas that were done, began to go back, were compensated or got stuck.',
+      kind: 'counter',
+      points,
+    },
+  ];
+}

@@ -12,6 +12,7 @@ import {
   refusals,
   retries,
   routes,
+  sagas,
   tasks,
   type MessageChannel,
 } from '../kernel/channels.ts';
@@ -23,6 +24,7 @@ import {
   guardMetrics,
   processMetrics,
   routeMetrics,
+  sagaMetrics,
   spanMetrics,
 } from './measured.ts';
 import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
@@ -116,6 +118,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
   const cached = new KeyedCounts<{ cache: string; tier: string; outcome: string }>(maxGuards);
+  const sagaTurned = new KeyedCounts<{ saga: string; state: string }>(maxRoutes);
   const seenStored = new KeyedCounts<{ call: string; outcome: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
@@ -161,6 +164,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       task.record(name, outcome, durationMs, () => ({ task: name, outcome }));
       lag.record(name, '', lagMs, () => ({ task: name }));
     }),
+    own(sagas, ({ name: saga, state }) => sagaTurned.add({ saga, state })),
     own(routes, ({ role, reason }) => routed.add({ role, reason })),
     own(cacheReads, ({ name: cache, tier, outcome }) => cached.add({ cache, tier, outcome })),
     own(seenStores, ({ call, outcome }) => seenStored.add({ call, outcome })),
@@ -182,6 +186,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         lag: lag.points(),
       }),
       ...routeMetrics(routed.points()),
+      ...sagaMetrics(sagaTurned.points()),
       ...cacheMetrics(cached.points()),
       ...seenStoreMetrics(seenStored.points()),
       ...guardMetrics(refused.points(), repeated.points(), switched.points(), keyed.points()),
