@@ -10,6 +10,7 @@ export {
   event,
   query,
   type Command,
+  type CommandJobOptions,
   type Contract,
   type Event,
   type Failure,
@@ -33,6 +34,7 @@ export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modul
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';
 export { view, type View } from './views/view.ts';
+export { type QueueLimits, type TaskRate } from './durable/limits.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';
 export {

@@ -46,7 +46,7 @@ export async function createSampler(
       poolWaitP95Ms: telemetry.recent.poolWait.p95Ms,
       ...(fullest === undefined ? {} : { poolInUse: fullest.inUse, poolMax: fullest.max }),
       ...(databaseMs === undefined ? {} : { databaseCpuMs: databaseMs }),
-      backlog: telemetry.tasks.outbox + telemetry.tasks.ready,
+      backlog: telemetry.tasks.outbox + telemetry.tasks.ready + telemetry.tasks.waiting,
     };
   };
 }

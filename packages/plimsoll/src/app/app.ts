@@ -1,14 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { createWorker } from '../durable/worker.ts';
+import { newTaskId } from '../durable/task-id.ts';
+import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
 import { createGateway, type Gateway } from '../gateway/gateway.ts';
-import type { GatewayShed } from '../gateway/options.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
+import { createCron } from '../jobs/cron.ts';
 import { newJob } from '../jobs/job.ts';
 import { acceptJob, jobStatus } from '../jobs/receipt.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
@@ -23,7 +23,6 @@ import type { PolicyState } from '../policy/policy.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { countSagas, type SagaCounts } from '../saga/read.ts';
 import { createEventFollower } from '../saga/wait-events.ts';
-import { shedDefaults } from '../shed/options.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -42,9 +41,11 @@ import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
+import { limitsOf } from './job-limits.ts';
 import type { Plan } from './plan.ts';
 import type { ViewReadsState } from '../views/reads.ts';
 import type { ViewStatus } from '../views/status.ts';
+import { shedOf } from './shed-of-plan.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
 export interface AppOptions {
@@ -84,6 +85,10 @@ export interface TaskCounts {
   readonly outbox: number;
   readonly ready: number;
   readonly running: number;
+  /** Not due yet: delayed, or to be tried again. */
+  readonly scheduled: number;
+  /** Behind another one of their order key. */
+  readonly waiting: number;
   readonly parked: number;
 }
 
@@ -120,7 +125,8 @@ interface Running {
   rateLimits: RateLimitDatabase;
   relay: Loop;
   views: AppViews;
-  worker: Loop;
+  worker: Worker;
+  cron: Loop;
   sagaEvents: Loop;
   gateway: Gateway;
   stopLogs: () => void;
@@ -212,22 +218,27 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
-        worker.wake();
+        worker.announce();
       },
     });
-    const worker = createWorker({ database, handlers: runtime.taskHandlers, ...plan.worker });
+    const worker = createWorker({
+      database,
+      handlers: runtime.taskHandlers,
+      limits: limitsOf(registry.operations.values()),
+      ...plan.worker,
+    });
     const relay = createRelay({
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
       onMoved: () => {
-        worker.wake();
+        worker.announce();
         pieces.sagaEvents?.wake();
         views?.moved();
       },
     });
     if (registry.sagas.size > 0) {
-      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      const sagaEvents = createEventFollower({ database, onWoken: worker.announce });
       pieces.sagaEvents = sagaEvents;
       await sagaEvents.start();
     }
@@ -236,6 +247,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     await relay.start();
     pieces.worker = worker;
     await worker.start();
+    pieces.cron = createCron({
+      database,
+      owner: plan.name,
+      schedules: plan.modules.flatMap(({ schedules }) => schedules),
+      announce: worker.announce,
+    });
+    await pieces.cron.start();
 
     if (options.listen === false) return;
     const { sessions, ...http } = plan.http;
@@ -253,12 +271,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       settle: (seen) => database.settle(seen),
       enqueue: async (operation, input) => {
         const job = newJob(currentContext() ?? createContext(), {
-          id: randomUUID(),
+          ...operation.job,
+          id: newTaskId(),
           name: operation.id,
           input,
         });
         await database.execute(acceptJob(job));
-        worker.wake();
+        worker.announce();
         return job.id;
       },
       jobStatus: (jobId) => jobStatus(database, jobId),
@@ -273,15 +292,17 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   /** First no new requests, then no new tasks; what is under way ends. */
   async function drain(): Promise<void> {
     await pieces.gateway?.drain();
+    await pieces.cron?.drain();
     await pieces.worker?.drain();
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, sagaEvents, relay, views, cache, rateLimits, database } = pieces;
-    const { telemetry, statements, stopLogs } = pieces;
+    const { gateway, worker, cron, sagaEvents, relay, views, cache, rateLimits } = pieces;
+    const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
+      () => cron?.stop(),
       () => worker?.stop(),
       () => sagaEvents?.stop(),
       () => relay?.stop(),
@@ -313,10 +334,12 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function taskCounts(): Promise<TaskCounts> {
-    return need('database').one<{ outbox: number; ready: number; running: number; parked: number }>(sql`
+    return need('database').one<TaskCounts>(sql`
       select (select count(*) from plimsoll.outbox)::int as outbox,
         count(*) filter (where state = 'ready')::int as ready,
         count(*) filter (where state = 'running')::int as running,
+        count(*) filter (where state = 'scheduled')::int as scheduled,
+        count(*) filter (where state = 'waiting')::int as waiting,
         count(*) filter (where state = 'parked')::int as parked
       from plimsoll.task`);
   }
@@ -391,22 +414,5 @@ function sessionStatements(database: Database): Pick<Database, 'maybeOne' | 'exe
     maybeOne: (statement) =>
       database.readOnly((db) => db.maybeOne(statement), { consistency: 'strong', seen: new Seen() }),
     execute: (statement) => database.execute(statement),
-  };
-}
-
-/** Durations of most operations scatter so that their mean is at half of their p95 or below. */
-const meanOfP95 = 0.5;
-
-/** Part of the tightest p95 that a request may wait for the event loop; and no less than that, which is noise. */
-const loopOfP95 = 0.4;
-const leastLoopDelayMs = 10;
-
-/** From when on an answer is worth little, by the objectives. */
-function shedOf({ objectives }: Plan): Required<Pick<GatewayShed, 'targetMs' | 'loopDelayMs'>> {
-  const own = new Map(objectives.operations?.map(({ operation, p95Ms }) => [operation.id, p95Ms]));
-  const tightest = Math.min(objectives.default.p95Ms, ...own.values());
-  return {
-    targetMs: (operation) => meanOfP95 * (own.get(operation) ?? objectives.default.p95Ms),
-    loopDelayMs: Math.min(shedDefaults.loopDelayMs, Math.max(leastLoopDelayMs, loopOfP95 * tightest)),
   };
 }

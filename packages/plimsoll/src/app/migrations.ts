@@ -3,7 +3,6 @@ import { cacheMigrations } from '../cache/migrations.ts';
 import { jobMigrations } from '../durable/migrations.ts';
 import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
-import { receiptMigrations } from '../jobs/migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { sagaMigrations } from '../saga/migrations.ts';
@@ -16,7 +15,6 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
   return [
     routingMigrations,
     jobMigrations,
-    receiptMigrations,
     outboxMigrations,
     sagaMigrations,
     viewMigrations,

@@ -1,5 +1,5 @@
 /** Below this many slots there is nothing to share out. */
-const leastShared = 4;
+export const leastShared = 4;
 /** A name may have so many times what is left free: alone three quarters of all, two greedy ones three eighths each. */
 const factor = 3;
 
@@ -21,14 +21,18 @@ export function claimable(
   free: number,
   concurrency: number,
 ): Claim {
-  if (concurrency < leastShared) return { names, limit: free };
   let limit = free;
   const open = names.filter((name) => {
-    const own = running.get(name) ?? 0;
-    // The most, n, for which own + n is at most factor x (free - n).
-    const more = Math.max(own === 0 ? 1 : 0, Math.floor((factor * free - own) / (factor + 1)));
+    const more = startable(running.get(name) ?? 0, free, concurrency);
     if (more > 0) limit = Math.min(limit, more);
     return more > 0;
   });
   return { names: open, limit };
+}
+
+/** How many more of a name may start, of which `own` are under way. */
+export function startable(own: number, free: number, concurrency: number): number {
+  if (concurrency < leastShared) return free;
+  // The most, n, for which own + n is at most factor x (free - n).
+  return Math.max(own === 0 && free > 0 ? 1 : 0, Math.floor((factor * free - own) / (factor + 1)));
 }

@@ -1,33 +1,50 @@
 import type { Database } from '../database/database.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { createContext, runInContext } from '../kernel/context.ts';
-import { PlimsollError } from '../kernel/errors.ts';
-import { taskSpan } from '../kernel/trace.ts';
-import { completeTask, type ClaimedTask } from './task.ts';
+import { runInContext } from '../kernel/context.ts';
+import { beforeDeadline } from '../kernel/deadline.ts';
+import { OutcomeReturned, TaskOutcome } from './outcome.ts';
+import type { TaskControl } from './run-task.ts';
+import { keepResult } from './settle.ts';
+import { taskContext } from './task-context.ts';
+import { completeTask, taskLost, type ClaimedTask } from './task.ts';
 
 /**
  * Runs the effect of a task and ends the task in the same transaction, in the context of the request that set it
- * off, with the task's id as key. PL_TASK_LOST, and nothing committed, when another worker has the task.
+ * off, with the task's id as key. An outcome that `effect` returns rolls back and is what this resolves to; any other
+ * value is its result, kept where somebody wants it. PL_TASK_LOST, and nothing committed, when another worker has the
+ * task.
  */
-export function completeWith(
+export async function completeWith(
   database: Database,
   task: ClaimedTask,
+  control: TaskControl | undefined,
   causationId: string,
-  effect: (tx: Transaction) => Promise<void>,
-): Promise<void> {
-  const { id: key, correlationId, caller } = task;
-  // It was claimed after the commit that wrote it: a position from now on covers what its writer has seen.
-  const seen = database.seenUntilNow();
-  const context = createContext({ correlationId, causationId, key, caller, span: taskSpan(task), seen });
-  return runInContext(context, () =>
-    database.transaction(effect, {
-      async beforeCommit(tx) {
-        if ((await tx.execute(completeTask(task))) === 1) return;
-        throw new PlimsollError(
-          'PL_TASK_LOST',
-          `task ${task.name} ${task.id}, attempt ${task.attempt}: another worker has taken it over`,
-        );
-      },
-    }),
-  );
+  effect: (tx: Transaction) => Promise<unknown>,
+): Promise<TaskOutcome | undefined> {
+  const context = taskContext(database, task, causationId, control);
+  let result: unknown;
+
+  async function run(tx: Transaction): Promise<void> {
+    result = await effect(tx);
+    if (result instanceof TaskOutcome) throw new OutcomeReturned(result);
+  }
+
+  async function beforeCommit(tx: Transaction): Promise<void> {
+    if (!tx.begun && !task.keepResult && control?.complete !== undefined) {
+      // Nothing was written: no transaction is needed, and it ends with those of others.
+      if (await control.complete()) return;
+      throw taskLost(task);
+    }
+    if (task.keepResult) await tx.execute(keepResult(task, result));
+    if ((await tx.execute(completeTask(task))) !== 1) throw taskLost(task);
+  }
+
+  try {
+    const work = runInContext(context, () => database.transaction(run, { beforeCommit }));
+    await beforeDeadline(context, work);
+    return undefined;
+  } catch (error) {
+    if (error instanceof OutcomeReturned) return error.outcome;
+    throw error;
+  }
 }

@@ -12,8 +12,8 @@ export interface LoopOptions {
   readonly scope: object;
   /** Longest time between two rounds when nobody wakes it. */
   readonly pollMs: number;
-  /** One round; `true` means there is more to do at once. */
-  readonly round: () => Promise<boolean>;
+  /** One round; `true` means there is more to do at once, a number that there will be in so many milliseconds. */
+  readonly round: () => Promise<boolean | number>;
   readonly onStart?: () => Promise<void>;
   readonly onDrain?: () => Promise<void>;
   readonly onStop?: () => Promise<void>;
@@ -32,7 +32,9 @@ export function createLoop(options: LoopOptions): Loop {
     while (looping) {
       let waitMs = options.pollMs;
       try {
-        if (await options.round()) continue;
+        const more = await options.round();
+        if (more === true) continue;
+        if (typeof more === 'number') waitMs = Math.min(waitMs, Math.max(more, 1));
       } catch (error) {
         background.publish({ scope: options.scope, what: options.name, error });
         waitMs = Math.max(afterFailureMs, options.pollMs);

@@ -1,5 +1,6 @@
 import { sql, type Sql } from '../database/sql.ts';
 import type { Caller } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
 
 export type TaskKind = 'job' | 'delivery' | 'saga';
 
@@ -11,9 +12,28 @@ export interface NewTask {
   readonly name: string;
   /** JSON. */
   readonly payload: unknown;
-  /** Run not before this many milliseconds from now. */
+  /** Run not before this many milliseconds from now; without meaning where there is `runAt`. */
   readonly delayMs: number;
+  /** Run not before this moment, by the clock of the database. Default: `delayMs` from now. */
+  readonly runAt?: Date | undefined;
   readonly maxAttempts: number;
+  /** Lower first, among tasks of one name; -32768 to 32767. Default 0. */
+  readonly priority?: number | undefined;
+  /**
+   * Tasks of one name and order key run one at a time, in the order in which they were committed, through retries
+   * and crashes too. Default: nobody waits for anybody.
+   */
+  readonly orderKey?: string | undefined;
+  /** Whether a parked task holds up those behind it in its order key. Default `block`. */
+  readonly onPark?: 'block' | 'skip' | undefined;
+  /** Whom it is for, where a name has limits or turns by group. */
+  readonly groupKey?: string | undefined;
+  /** One of a name and key at most is not begun; for {@link insertUnique}. */
+  readonly uniqueKey?: string | undefined;
+  /** Time limit of one attempt. Default: that of its handler. */
+  readonly timeoutMs?: number | undefined;
+  /** Whether its result is kept after it is done. Default false. */
+  readonly keepResult?: boolean | undefined;
   readonly correlationId: string;
   readonly causationId: string | undefined;
   readonly caller: Caller;
@@ -29,6 +49,11 @@ export interface ClaimedTask {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly worker: number;
+  readonly orderKey: string | null;
+  readonly timeoutMs: number | null;
+  readonly keepResult: boolean;
+  /** Set when somebody asked to end it, and it came back before it did. */
+  readonly cancelReason: string | null;
   readonly correlationId: string;
   readonly causationId: string | null;
   readonly caller: Caller;
@@ -36,25 +61,58 @@ export interface ClaimedTask {
   readonly lagMs: number;
 }
 
-/** Writes tasks; part of the caller's transaction. One JSON parameter, which is faster than a column each. */
+/**
+ * Writes tasks; part of the caller's transaction. One JSON parameter, which is faster than a column each. In the order
+ * of the locks that order keys take, so that two writers of the same keys never wait for each other.
+ */
 export function insertTasks(tasks: readonly NewTask[]): Sql {
   return sql`
-    insert into plimsoll.task (id, kind, name, payload, run_at, max_attempts, correlation_id, causation_id, caller)
+    insert into plimsoll.task
+      (id, kind, name, payload, state, priority, run_at, max_attempts, order_key, on_park, group_key, unique_key,
+       timeout_ms, keep_result, correlation_id, causation_id, caller)
     select (t->>'id')::uuid, t->>'kind', t->>'name', coalesce(t->'payload', 'null'),
-           now() + (t->>'delayMs')::float8 * interval '1 millisecond', (t->>'maxAttempts')::int,
+           case when due > now() then 'scheduled' else 'ready' end, coalesce((t->>'priority')::smallint, 0),
+           due, (t->>'maxAttempts')::int, t->>'orderKey', coalesce(t->>'onPark', 'block'),
+           t->>'groupKey', t->>'uniqueKey', (t->>'timeoutMs')::int, coalesce((t->>'keepResult')::boolean, false),
            t->>'correlationId', t->>'causationId', t->'caller'
-    from jsonb_array_elements(${sql.json(tasks)}) t`;
+    from jsonb_array_elements(${sql.json(tasks)}) with ordinality as list (t, place)
+      cross join lateral (select coalesce(
+        (t->>'runAt')::timestamptz, now() + (t->>'delayMs')::float8 * interval '1 millisecond') as due) at
+    order by plimsoll.order_lock(t->>'name', t->>'orderKey'), place`;
 }
 
-/** `= any(array(…))` and not `in (…)`: it fences the subquery, so its limit is never evaluated twice. */
-export function claimDue(worker: number, names: readonly string[], limit: number): Sql {
+/** What becomes of a task whose key another one has that has not begun. */
+export type OnDuplicate = 'keep' | 'replace' | 'debounce';
+
+/**
+ * Writes one task with a `uniqueKey`, unless one of its name and key is there that no worker has taken yet: that one is
+ * kept as it is, gets the new payload (`replace`), or the new payload and time too (`debounce`). One row, with the id
+ * of the task that is there now.
+ */
+export function insertUnique(task: NewTask, onDuplicate: OnDuplicate): Sql {
+  const change =
+    onDuplicate === 'keep'
+      ? // Writes nothing new, and so returns the id of the row that is there.
+        sql`payload = task.payload`
+      : onDuplicate === 'replace'
+        ? sql`payload = excluded.payload`
+        : sql`payload = excluded.payload, run_at = excluded.run_at,
+            state = case when task.state = 'waiting' then 'waiting' when excluded.run_at > now() then 'scheduled' else 'ready' end`;
   return sql`
-    update plimsoll.task set state = 'running', attempt = attempt + 1, worker = ${worker}, started_at = now()
-    where id = any(array(
-      select id from plimsoll.task where state = 'ready' and run_at <= now() and name = any(${names})
-      order by run_at limit ${limit} for update skip locked))
-    returning id, kind, name, payload, attempt, max_attempts as "maxAttempts", worker, correlation_id as "correlationId",
-      causation_id as "causationId", caller, extract(epoch from now() - run_at)::float8 * 1000 as "lagMs"`;
+    ${insertTasks([task])}
+    on conflict (name, unique_key) where unique_key is not null and state in ('ready', 'scheduled', 'waiting')
+    do update set ${change} returning id`;
+}
+
+/**
+ * Takes the locks of order keys in the one order in which all take them: for a transaction that ends a task of one
+ * key and writes tasks of others, before it does either.
+ */
+export function holdOrders(of: readonly { readonly name: string; readonly orderKey: string }[]): Sql {
+  return sql`
+    select plimsoll.hold_order(name, key) from (
+      select t->>'name' as name, t->>'orderKey' as key from jsonb_array_elements(${sql.json(of)}) t
+      order by plimsoll.order_lock(t->>'name', t->>'orderKey')) held`;
 }
 
 /**
@@ -67,39 +125,10 @@ export function completeTask(task: ClaimedTask): Sql {
     where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' returning 1`;
 }
 
-/** Sends a failed task back to be tried again after `delayMs`, or parks it after its last attempt. */
-export function releaseFailed(task: ClaimedTask, error: unknown, delayMs: number): Sql {
-  return sql`
-    update plimsoll.task
-    set state = case when attempt >= max_attempts then 'parked' else 'ready' end, worker = null,
-        run_at = now() + ${delayMs}::float8 * interval '1 millisecond', last_error = ${sql.json(describeError(error))}
-    where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running'
-    returning state`;
-}
-
-/** Gives back what a stopping worker could not finish; the interrupted attempt does not count. */
-export function releaseUnfinished(worker: number): Sql {
-  return sql`
-    update plimsoll.task set state = 'ready', worker = null, attempt = attempt - 1, run_at = now()
-    where worker = ${worker} and state = 'running'`;
-}
-
-/** Parked tasks back to work, with all their attempts. */
-export function unpark(name: string | undefined): Sql {
-  return sql`
-    update plimsoll.task set state = 'ready', attempt = 0, run_at = now()
-    where state = 'parked' and (${name ?? null}::text is null or name = ${name ?? null})`;
-}
-
-function describeError(error: unknown): {
-  readonly message: string;
-  readonly code?: string;
-  readonly stack?: string;
-} {
-  if (!(error instanceof Error)) return { message: String(error) };
-  return {
-    message: error.message.slice(0, 2_000),
-    ...('code' in error && typeof error.code === 'string' ? { code: error.code } : {}),
-    ...(error.stack === undefined ? {} : { stack: error.stack.slice(0, 4_000) }),
-  };
+/** What a handler throws whose task is no longer its own: nothing of it may be committed. */
+export function taskLost(task: ClaimedTask): PlimsollError {
+  return new PlimsollError(
+    'PL_TASK_LOST',
+    `task ${task.name} ${task.id}, attempt ${task.attempt}: another worker has taken it over`,
+  );
 }

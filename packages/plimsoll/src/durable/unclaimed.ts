@@ -35,14 +35,22 @@ export function watchUnclaimed(
   };
 }
 
-/** Looks at the thousand that wait longest, so that a long queue costs no more than a short one. */
+/**
+ * Goes from name to name over the index, and looks at no more than a thousand tasks of each, so that a long queue costs
+ * no more than a short one.
+ */
 function unclaimed(names: readonly string[]): Sql {
   return sql`
-    select name, count(*)::int as tasks from (
-      select name, attempt from plimsoll.task
-      where state = 'ready' and run_at < now() - ${overdueMs}::float8 * interval '1 millisecond'
-      order by run_at limit 1000) waiting
-    where not name = any(${names})
-      and not exists (select from plimsoll.task r where r.state = 'running' and r.name = waiting.name)
-    group by name having max(attempt) = 0`;
+    with recursive queued as (
+      (select name from plimsoll.task where state = 'ready' order by name limit 1)
+      union all
+      select (select t.name from plimsoll.task t where t.state = 'ready' and t.name > queued.name order by t.name limit 1)
+      from queued where queued.name is not null)
+    select queued.name, overdue.tasks from queued cross join lateral (
+      select count(*)::int as tasks, max(attempt) as attempts from (
+        select attempt from plimsoll.task t
+        where t.name = queued.name and t.state = 'ready' and run_at < now() - ${overdueMs}::float8 * interval '1 millisecond'
+        limit 1000) waiting) overdue
+    where queued.name is not null and not queued.name = any(${names}) and overdue.attempts = 0
+      and not exists (select from plimsoll.task r where r.state = 'running' and r.name = queued.name)`;
 }

@@ -8,7 +8,9 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { migrationsOf } from '../app/migrations.ts';
 import { stress } from '../testing/stress.ts';
 import { enter, reclaimFromDead } from './presence.ts';
-import { claimDue, completeTask, insertTasks, unpark, type ClaimedTask, type NewTask } from './task.ts';
+import { claimDue } from './claim.ts';
+import { replayParked } from './dead-letters.ts';
+import { completeTask, insertTasks, type ClaimedTask, type NewTask } from './task.ts';
 import { createWorker, type TaskHandler, type WorkerOptions } from './worker.ts';
 import type { Loop } from './loop.ts';
 
@@ -87,7 +89,7 @@ describe('workers', () => {
     );
   });
 
-  test('a failing task is tried again, then parked with its error, and can be unparked', async () => {
+  test('a failing task is tried again, then parked with its error, and can be replayed', async () => {
     let works = false;
     await startWorker(async (claimed) => {
       if (!works) throw new Error(`attempt ${claimed.attempt} failed`);
@@ -98,7 +100,7 @@ describe('workers', () => {
       .poll(rows, { timeout: 10_000 })
       .toEqual([{ state: 'parked', attempt: 3, worker: null, message: 'attempt 3 failed' }]);
     works = true;
-    await database.execute(unpark('work'));
+    await database.execute(replayParked({ name: 'work' }));
     await expect.poll(rows, { timeout: 10_000 }).toEqual([]);
     expect(await effects()).toHaveLength(1);
   });
@@ -109,7 +111,7 @@ describe('workers', () => {
     await startWorker(() => Promise.reject(refused), { backoff: { baseMs: 1, maxMs: 2 } });
     const waiting = sql`
       select attempt, extract(epoch from run_at - now())::float8 as seconds from plimsoll.task
-      where state = 'ready' and last_error is not null`;
+      where state = 'scheduled' and last_error is not null`;
     await expect
       .poll(() => database.maybeOne<{ attempt: number; seconds: number }>(waiting), { timeout: 10_000 })
       .toMatchObject({ attempt: 1 });
@@ -122,7 +124,7 @@ describe('workers', () => {
     await startWorker(effectOnce);
     await database.execute(insertTasks([task({ delayMs: 3_600_000 }), task()]));
     await expect.poll(effects, { timeout: 10_000 }).toHaveLength(1);
-    expect(await rows()).toMatchObject([{ state: 'ready', attempt: 0 }]);
+    expect(await rows()).toMatchObject([{ state: 'scheduled', attempt: 0 }]);
   });
 
   test('a task nobody here has a handler for is left to others', async () => {
@@ -168,7 +170,7 @@ describe('workers', () => {
         sql`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())`,
       );
       await doomed.lost;
-      await expect.poll(() => reclaimFromDead(database), { timeout: 5_000 }).toBe(1);
+      await expect.poll(() => reclaimFromDead(database), { timeout: 5_000 }).toMatchObject({ reclaimed: 1 });
     }
     expect(await rows()).toMatchObject([{ state: 'parked', attempt: 2, message: 'the worker process died' }]);
   });
@@ -177,7 +179,7 @@ describe('workers', () => {
     await database.execute(insertTasks([task()]));
     const ghost = 1_000_000;
     expect(await database.query<ClaimedTask>(claimDue(ghost, ['work'], 1))).toHaveLength(1);
-    expect(await reclaimFromDead(database)).toBe(1);
+    expect(await reclaimFromDead(database)).toMatchObject({ reclaimed: 1 });
     expect(await rows()).toMatchObject([{ state: 'ready', worker: null }]);
   });
 
@@ -185,7 +187,7 @@ describe('workers', () => {
     const alive = await enter(database);
     await database.execute(insertTasks([task()]));
     await database.query(claimDue(alive.worker, ['work'], 1));
-    expect(await reclaimFromDead(database)).toBe(0);
+    expect(await reclaimFromDead(database)).toMatchObject({ reclaimed: 0 });
     await alive.leave();
   });
 

@@ -1,21 +1,20 @@
 import type { Database } from '../database/database.ts';
-import { background, tasks as taskChannel } from '../kernel/channels.ts';
+import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { isPlimsollError } from '../kernel/errors.ts';
-import { taskSpan } from '../kernel/trace.ts';
-import { createQueue } from '../queue/create-queue.ts';
-import { askedMs, backoffMs, type BackoffOptions } from './backoff.ts';
-import { claimable } from './claim-share.ts';
+import { extendLifecycle } from '../kernel/lifecycle.ts';
+import type { BackoffOptions } from './backoff.ts';
+import { claimDue, claimWithinLimits, promoteDue, promotedAtOnce, type Promotion } from './claim.ts';
+import { limitedNames, setLimits, type QueueLimits } from './limits.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, type Presence } from './presence.ts';
-import { claimDue, releaseFailed, releaseUnfinished, type ClaimedTask } from './task.ts';
+import { createTaskRunner, type TaskHandler } from './run-task.ts';
+import { cancelRequests, releaseHeld, releaseUnfinished, type CancelRequest } from './settle.ts';
+import { createSlots } from './slots.ts';
+import type { ClaimedTask } from './task.ts';
 import { watchUnclaimed } from './unclaimed.ts';
+import { createWakeUp } from './wake-up.ts';
 
-/**
- * Runs one task and, in the transaction that holds its effects, ends it with `completeTask`. Throws to have
- * it tried again; throws PL_TASK_LOST when the task was no longer ours.
- */
-export type TaskHandler = (task: ClaimedTask) => Promise<void>;
+export type { TaskControl, TaskHandler } from './run-task.ts';
 
 export interface WorkerOptions {
   readonly database: Database;
@@ -25,141 +24,136 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** How often to look when nobody wakes the worker. Default 250. */
   readonly pollMs?: number;
-  /** How often to take back the tasks of dead workers. Default 1000. */
+  /** How often to take back the tasks of dead workers, and to look for running ones to cancel. Default 500. */
   readonly reclaimMs?: number;
   /** How long a stopping worker waits for tasks under way before it gives them back. Default 10_000. */
   readonly drainMs?: number;
   readonly backoff?: BackoffOptions;
+  /** Recorded at the start, for all processes: what holds for all tasks of a name. Those of others stay as they are. */
+  readonly limits?: ReadonlyMap<string, QueueLimits>;
   readonly random?: () => number;
   readonly clock?: Clock;
 }
 
-export const workerDefaults = { concurrency: 8, pollMs: 250, reclaimMs: 1_000, drainMs: 10_000 } as const;
+export const workerDefaults = { concurrency: 8, pollMs: 250, reclaimMs: 500, drainMs: 10_000 } as const;
+
+export interface Worker extends Loop {
+  /** After a commit that wrote tasks: wakes this worker, and those of other processes where there are any. */
+  readonly announce: () => void;
+  status(): WorkerStatus;
+}
+
+export interface WorkerStatus {
+  readonly running: number;
+  /** Claimed and not begun. */
+  readonly held: number;
+  /** By what others see that it lives; `none` while it is stopped, or has lost it and not got it back yet. */
+  readonly presence: Presence['kind'] | 'none';
+}
 
 /**
  * Claims due tasks, runs them, tries failed ones again, parks hopeless ones, takes over from the dead, and tells
  * of tasks that nobody has a handler for.
  */
-export function createWorker(options: WorkerOptions): Loop {
+export function createWorker(options: WorkerOptions): Worker {
   const { database, handlers } = options;
   const { scope } = database;
   const settings = { ...workerDefaults, ...options };
-  const random = options.random ?? Math.random;
   const clock = options.clock ?? systemClock;
   const names = [...handlers.keys()];
   const tellUnclaimed = watchUnclaimed(database, names, clock);
-  const runningOf = new Map<string, number>();
-  // Of all names.
-  let running = 0;
-  const queue = createQueue<ClaimedTask, void>({
-    name: 'worker',
-    concurrency: settings.concurrency,
-    maxLength: settings.concurrency,
-    handler: run,
-    scope,
+  const wakeOthers = createWakeUp(database);
+  const runner = createTaskRunner({
+    database,
+    handlers,
+    backoff: options.backoff ?? {},
+    random: options.random ?? Math.random,
     clock,
+    isPresent: (worker) => presence?.worker === worker,
+  });
+  const slots = createSlots({
+    concurrency: settings.concurrency,
+    clock,
+    run: (task) => runner.run(task),
+    onRoom: () => loop.wake(),
   });
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
   let presence: Presence | undefined;
-  let lastReclaimMs = -Infinity;
+  // Workers that lived at the last look; until the first there may be any number.
+  let alive = Infinity;
+  let lastLookMs = -Infinity;
+  // As of the last look: names that are claimed freely, and those with limits that are not paused.
+  let open: readonly string[] = [];
+  let limited: readonly string[] = [];
+  // From when on a scheduled task may be due; others may write one that is due before, hence at most a poll later.
+  let promoteAtMs = -Infinity;
 
   async function present(): Promise<Presence> {
     if (presence !== undefined) return presence;
-    const entered = await enter(database);
+    const entered = await enter(database, () => loop.wake(), clock);
     presence = entered;
     void entered.lost.then(() => {
       if (presence === entered) presence = undefined;
+      slots.giveBack('all');
+      runner.abandon(entered.worker);
     });
     return entered;
   }
 
-  async function round(): Promise<boolean> {
-    const { worker } = await present();
-    if (clock.monotonicMs() - lastReclaimMs >= settings.reclaimMs) {
-      lastReclaimMs = clock.monotonicMs();
-      await reclaimFromDead(database);
+  /** What need not be looked at for each claim. */
+  async function lookAround(worker: number): Promise<void> {
+    if (clock.monotonicMs() - lastLookMs < settings.reclaimMs) return;
+    lastLookMs = clock.monotonicMs();
+    ({ alive } = await reclaimFromDead(database));
+    await giveBack('stale');
+    const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
+    limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
+    open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
+    if (slots.running > 0) {
+      for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(worker)))
+        runner.cancel(id, attempt, reason);
     }
     await tellUnclaimed();
-    const free = settings.concurrency - running;
-    // A task that ends wakes the loop.
-    if (free <= 0) return false;
-    const open = claimable(names, runningOf, free, settings.concurrency);
-    if (open.names.length === 0) return false;
-    const claimed = await database.query<ClaimedTask>(claimDue(worker, open.names, open.limit));
-    for (const task of claimed) {
-      count(task.name, 1);
-      // There is room: no more were claimed than are free.
-      queue.offer(task);
-    }
-    // More may be due than the share of one name lets through at once.
-    return claimed.length === open.limit && open.limit < free;
   }
 
-  function count(name: string, change: 1 | -1): void {
-    running += change;
-    const now = (runningOf.get(name) ?? 0) + change;
-    if (now === 0) runningOf.delete(name);
-    else runningOf.set(name, now);
+  async function promote(): Promise<void> {
+    if (clock.monotonicMs() < promoteAtMs) return;
+    let promotion: Promotion;
+    do promotion = await database.one<Promotion>(promoteDue());
+    while (promotion.promoted === promotedAtOnce);
+    promoteAtMs = clock.monotonicMs() + Math.min(settings.pollMs, promotion.nextMs ?? Infinity);
   }
 
-  async function run(task: ClaimedTask): Promise<void> {
-    try {
-      await settle(task);
-    } finally {
-      count(task.name, -1);
-      loop.wake();
+  async function round(): Promise<boolean | number> {
+    const { worker } = await present();
+    await lookAround(worker);
+    await promote();
+    for (const name of limited) {
+      const most = slots.room(name);
+      if (most > 0) slots.take(await database.query<ClaimedTask>(claimWithinLimits(worker, name, most)));
     }
+    const wanted = slots.wanted(open);
+    const claims = await Promise.all(
+      wanted.map((claim) => database.query<ClaimedTask>(claimDue(worker, claim.names, claim.limit))),
+    );
+    slots.take(claims.flat());
+    // More may be due than one claim lets through. Where there is no room, a task that ends wakes the loop.
+    const full = claims.some((claimed, index) => claimed.length === wanted[index]?.limit);
+    if (full && slots.wanted(open).length > 0) return true;
+    return promoteAtMs - clock.monotonicMs();
   }
 
-  async function settle(task: ClaimedTask): Promise<void> {
-    const startedMs = clock.monotonicMs();
-    const report = (outcome: 'done' | 'retry' | 'parked' | 'lost', error?: unknown): void => {
-      if (!taskChannel.hasSubscribers) return;
-      const { name, kind, attempt, lagMs, correlationId } = task;
-      taskChannel.publish({
-        scope,
-        name,
-        kind,
-        outcome,
-        attempt,
-        lagMs,
-        correlationId,
-        span: taskSpan(task),
-        durationMs: clock.monotonicMs() - startedMs,
-        ...(error === undefined ? {} : { error }),
-      });
-    };
-    try {
-      const handler = handlers.get(task.name);
-      if (handler === undefined) throw new Error(`no handler for task ${task.name}`);
-      await handler(task);
-      report('done');
-    } catch (error) {
-      if (isPlimsollError(error, 'PL_TASK_LOST')) report('lost', error);
-      else report(await release(task, error), error);
-    }
-  }
-
-  /** The failure must be written down, or the task would stay ours for ever: retried until it is, or we are gone. */
-  async function release(task: ClaimedTask, failure: unknown): Promise<'retry' | 'parked' | 'lost'> {
-    // Who was told when to come back, by an open breaker or a rate limit, would only use up its attempts before.
-    const delayMs = Math.max(backoffMs(task.attempt, options.backoff ?? {}, random), askedMs(failure));
-    for (;;) {
-      try {
-        const row = await database.maybeOne<{ state: string }>(releaseFailed(task, failure, delayMs));
-        if (row === undefined) return 'lost';
-        return row.state === 'parked' ? 'parked' : 'retry';
-      } catch (error) {
-        background.publish({ scope, what: `recording the failure of task ${task.name} ${task.id}`, error });
-        if (presence?.worker !== task.worker) return 'lost';
-        await clock.sleep(500);
-      }
-    }
+  async function giveBack(which: 'all' | 'stale'): Promise<void> {
+    const given = slots.giveBack(which);
+    if (given.length > 0) await database.execute(releaseHeld(given));
   }
 
   async function drain(): Promise<void> {
+    await giveBack('all').catch((error: unknown) =>
+      background.publish({ scope, what: 'giving back tasks that were claimed ahead', error }),
+    );
     const ended = new AbortController();
-    await Promise.race([queue.drain(), clock.sleep(settings.drainMs, ended.signal)]);
+    await Promise.race([slots.idle(), clock.sleep(settings.drainMs, ended.signal)]);
     ended.abort();
   }
 
@@ -167,11 +161,13 @@ export function createWorker(options: WorkerOptions): Loop {
     const leaving = presence;
     presence = undefined;
     if (leaving === undefined) return;
+    slots.giveBack('all');
     try {
       await database.execute(releaseUnfinished(leaving.worker));
     } catch (error) {
       background.publish({ scope, what: 'giving back unfinished tasks', error });
     }
+    runner.abandon(leaving.worker);
     await leaving.leave();
   }
 
@@ -180,9 +176,20 @@ export function createWorker(options: WorkerOptions): Loop {
     scope,
     pollMs: settings.pollMs,
     round,
-    onStart: async () => void (await present()),
+    async onStart() {
+      for (const [name, limits] of options.limits ?? []) await database.execute(setLimits(name, limits));
+      lastLookMs = -Infinity;
+      await present();
+    },
     onDrain: drain,
     onStop: leave,
   });
-  return loop;
+  return extendLifecycle(loop, {
+    wake: loop.wake,
+    announce() {
+      loop.wake();
+      if (alive > 1) wakeOthers();
+    },
+    status: () => ({ running: slots.running, held: slots.held, presence: presence?.kind ?? 'none' }),
+  });
 }

@@ -3,19 +3,25 @@ import { sql, type Sql } from '../database/sql.ts';
 import { insertTasks, type NewTask } from '../durable/task.ts';
 import { errorTable, type ErrorCode } from '../kernel/errors.ts';
 
-/** What an outside client is told about a job that was accepted for it. */
+/** What an outside client is told about a job. */
 export interface JobStatus {
   readonly jobId: string;
   /** The command's id. */
   readonly name: string;
   /** `failed` is parked: it will not be tried again by itself. */
-  readonly state: 'queued' | 'running' | 'done' | 'failed';
+  readonly state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
   /** ISO 8601. */
   readonly acceptedAt: string;
-  /** Tries begun so far; absent when it is done. */
+  /** Tries begun so far; absent when it has ended. */
   readonly attempts?: number;
   readonly maxAttempts?: number;
   readonly lastError?: { readonly code: string; readonly message: string };
+  /** What its handler told last. */
+  readonly progress?: unknown;
+  /** Of a job that is done and was enqueued with `keepResult`. */
+  readonly result?: unknown;
+  /** Why it was cancelled. */
+  readonly reason?: string;
 }
 
 /** Writes the job and its receipt; one statement, so that there is never one without the other. */
@@ -30,16 +36,20 @@ const uuid = /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i;
 interface Row {
   readonly name: string;
   readonly acceptedAt: Date;
+  readonly outcome: 'done' | 'cancelled' | null;
+  readonly result: unknown;
+  readonly reason: string | null;
   readonly state: string | null;
   readonly attempt: number;
   readonly maxAttempts: number;
+  readonly progress: unknown;
   readonly lastError: { readonly message?: unknown; readonly code?: unknown } | null;
 }
 
 /**
- * State of an accepted job; undefined when there is no receipt of that id. A receipt without a task is a job
- * that is done: the task is deleted in the transaction that holds its effects. Ask the primary: a replica
- * may have seen neither.
+ * State of a job that has not ended, or that left a receipt: because it was accepted for a client, or its result is
+ * kept. Undefined when there is neither. A receipt that says nothing, without a task, is of a job that is done: the
+ * task is deleted in the transaction that holds its effects. Ask the primary: a replica may have seen neither.
  */
 export async function jobStatus(
   database: Pick<Queryable, 'maybeOne'>,
@@ -47,24 +57,31 @@ export async function jobStatus(
 ): Promise<JobStatus | undefined> {
   if (!uuid.test(jobId)) return undefined;
   const row = await database.maybeOne<Row>(sql`
-    select r.name, r.accepted_at as "acceptedAt", t.state, t.attempt, t.max_attempts as "maxAttempts",
+    select coalesce(t.name, r.name) as name, coalesce(r.accepted_at, t.created_at) as "acceptedAt",
+      r.outcome, r.result, r.reason, t.state, t.attempt, t.max_attempts as "maxAttempts", t.progress,
       t.last_error as "lastError"
-    from plimsoll.job_receipt r left join plimsoll.task t using (id) where r.id = ${jobId}`);
+    from (select ${jobId}::uuid as id) asked
+      left join plimsoll.job_receipt r using (id) left join plimsoll.task t on t.id = asked.id and t.kind = 'job'
+    where r.id is not null or t.id is not null`);
   if (row === undefined) return undefined;
   const known = { jobId, name: row.name, acceptedAt: row.acceptedAt.toISOString() };
-  if (row.state === null) return { ...known, state: 'done' };
+  if (row.state === null) {
+    if (row.outcome === 'cancelled') return { ...known, state: 'cancelled', reason: row.reason ?? '' };
+    return { ...known, state: 'done', ...(row.outcome === null ? {} : { result: row.result }) };
+  }
   return {
     ...known,
     state: row.state === 'parked' ? 'failed' : row.state === 'running' ? 'running' : 'queued',
     attempts: row.attempt,
     maxAttempts: row.maxAttempts,
+    ...(row.progress === null ? {} : { progress: row.progress }),
     ...(row.lastError === null ? {} : { lastError: publicError(row.lastError) }),
   };
 }
 
 /**
- * Deletes the receipts of jobs that are done and were accepted longer ago than this; returns how many. From
- * then on their ids are unknown. Run it when you like; a receipt is some 100 bytes.
+ * Deletes the receipts of jobs that have ended and were accepted longer ago than this; returns how many. From
+ * then on their ids are unknown. Run it when you like; a receipt without a result is some 100 bytes.
  */
 export async function forgetReceipts(
   database: Pick<Queryable, 'execute'>,

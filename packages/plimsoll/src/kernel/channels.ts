@@ -88,7 +88,7 @@ export interface TaskMessage {
   readonly scope: object;
   readonly name: string;
   readonly kind: 'job' | 'delivery' | 'saga';
-  readonly outcome: 'done' | 'retry' | 'parked' | 'lost';
+  readonly outcome: 'done' | 'retry' | 'snoozed' | 'cancelled' | 'parked' | 'lost';
   readonly attempt: number;
   readonly durationMs: number;
   /** From when it was due to when it started. */

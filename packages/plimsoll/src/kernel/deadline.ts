@@ -1,5 +1,5 @@
 import { contextWatch } from './context-watch.ts';
-import type { RequestContext } from './context.ts';
+import { remainingMs, type RequestContext } from './context.ts';
 import { PlimsollError } from './errors.ts';
 
 /**
@@ -31,4 +31,13 @@ export function beforeDeadline<T>(context: RequestContext, work: Promise<T>): Pr
     },
   );
   return promise;
+}
+
+/** Aborts at the context's deadline or when it is cancelled. One more for each asking, so ask once. */
+export function signalOf(context: RequestContext): AbortSignal {
+  // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
+  const leftMs = remainingMs(context);
+  const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
+  const { signal } = context;
+  return AbortSignal.any([...timeout, ...(signal === undefined ? [] : [signal])]);
 }

@@ -1,5 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { limitProblems, type QueueLimits } from '../durable/limits.ts';
+import { jobProblems, type JobOptions } from '../jobs/job.ts';
 import { versionProblems, type Upcasters } from '../outbox/event-versions.ts';
 
 export type Schema = StandardSchemaV1;
@@ -8,6 +10,12 @@ export type Output<S extends Schema> = StandardSchemaV1.InferOutput<S>;
 export type ErrorSchemas = Readonly<Record<string, Schema>>;
 /** A schema of nothing, for commands without output. */
 export type VoidSchema = StandardSchemaV1<void, void>;
+
+/** What holds for all jobs of a command. */
+export type CommandJobOptions = Pick<
+  JobOptions,
+  'maxAttempts' | 'priority' | 'timeoutMs' | 'keepResult' | 'onPark'
+>;
 
 interface Member<Kind extends string, Contract extends string> {
   readonly kind: Kind;
@@ -28,6 +36,9 @@ export interface Command<
   readonly output: O | undefined;
   readonly errors: E;
   readonly timeoutMs: number | undefined;
+  readonly job: CommandJobOptions;
+  /** What holds for all its jobs together. */
+  readonly jobLimits: QueueLimits | undefined;
 }
 
 /** What changes the answers of a query: the tags that commands invalidate. At least one for each input. */
@@ -75,6 +86,13 @@ export interface CommandSpec<I extends Schema, O extends Schema, E extends Error
   readonly errors?: E;
   /** Deadline of one call, milliseconds. Default: the caller's, or the app's `timeoutMs`. */
   readonly timeoutMs?: number;
+  /** How it is run when it is called later, where `enqueue` does not say. */
+  readonly job?: CommandJobOptions;
+  /**
+   * What holds for all its jobs together, in all processes: recorded when an app starts. Taking it away does not lift
+   * it, see `createJobs().limit`. Default: no limits.
+   */
+  readonly jobLimits?: QueueLimits;
 }
 
 export function command<
@@ -88,6 +106,8 @@ export function command<
     output: spec.output,
     errors: spec.errors ?? ({} as E),
     timeoutMs: spec.timeoutMs,
+    job: spec.job ?? {},
+    jobLimits: spec.jobLimits,
   };
 }
 
@@ -179,6 +199,16 @@ export function contract<const C extends string, const M extends Readonly<Record
   for (const [key, member] of Object.entries(members)) {
     if (!identifier.test(key))
       problems.push({ path: key, message: 'a member must be camelCase letters and digits' });
+    if (member.kind === 'command' && 'job' in member) {
+      const { job, jobLimits = {} } = member as unknown as AnyCommand;
+      problems.push(
+        ...jobProblems(job).map(({ path, message }) => ({ path: `${key}.job.${path}`, message })),
+        ...limitProblems(jobLimits).map(({ path, message }) => ({
+          path: `${key}.jobLimits.${path}`,
+          message,
+        })),
+      );
+    }
     if (member.kind === 'event' && 'version' in member) {
       const { version, upcast } = member as unknown as AnyEvent;
       problems.push(...versionProblems(key, version, upcast));

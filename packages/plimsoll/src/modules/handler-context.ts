@@ -1,12 +1,13 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { currentContext, remainingMs, type RequestContext } from '../kernel/context.ts';
+import { currentContext, type RequestContext } from '../kernel/context.ts';
+import { signalOf } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { AnySaga } from '../saga/saga.ts';
-import { Fail, type EnqueueOptions, type Module, type StartOptions } from './module.ts';
+import { Fail, type CalledLater, type EnqueueOptions, type Module, type StartOptions } from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -25,6 +26,8 @@ export interface Work {
   readonly tx: Transaction;
   readonly outgoing: Outgoing;
   readonly effects: ExternalEffects;
+  /** Set when the handler runs as a job. */
+  readonly job: CalledLater | undefined;
 }
 
 type Call = (operation: AnyOperation, input: unknown) => Promise<unknown>;
@@ -51,14 +54,7 @@ class BaseContext {
     return this.#context.caller;
   }
   get signal(): AbortSignal {
-    if (this.#signal === undefined) {
-      // A timer may fire a fraction early; whoever sees the signal must also see the deadline passed.
-      const leftMs = remainingMs(this.#context);
-      const timeout = leftMs === Infinity ? [] : [AbortSignal.timeout(Math.ceil(leftMs) + 1)];
-      const { signal } = this.#context;
-      this.#signal = AbortSignal.any([...timeout, ...(signal === undefined ? [] : [signal])]);
-    }
-    return this.#signal;
+    return (this.#signal ??= signalOf(this.#context));
   }
 }
 
@@ -176,6 +172,10 @@ export class CommandHandlerContext extends BaseContext {
       }
       return this.#work.effects.perform(name, key, this.signal, effect);
     };
+  }
+
+  get job(): CalledLater | undefined {
+    return this.#work.job;
   }
 
   get fail(): (error: string, data: unknown) => Fail {

@@ -18,6 +18,10 @@ import type {
   Result,
   Schema,
 } from './contract.ts';
+import type { TaskOutcome } from '../durable/outcome.ts';
+import type { JobOptions } from '../jobs/job.ts';
+import type { Schedule } from '../jobs/schedule.ts';
+import { validateNow } from '../kernel/validate.ts';
 import { ownsProblems, schemaOf, tableOwnership, type Owns } from './ownership.ts';
 import { isOfView, viewName, type PlacedView } from '../views/place.ts';
 import type { View } from '../views/view.ts';
@@ -96,6 +100,8 @@ export interface CommandContext<
     key: string,
     effect: (signal: AbortSignal, key: string) => Promise<T>,
   ) => Promise<T>;
+  /** Set when the command runs as a job; undefined when somebody waits for its answer. */
+  readonly job: CalledLater | undefined;
   /** `return fail('Name', data)`: a declared failure; rolls the transaction back. */
   readonly fail: <K extends keyof E & string>(error: K, data: Input<E[K]>) => Fail<K>;
 }
@@ -105,9 +111,24 @@ export interface StartOptions {
   readonly id?: string;
 }
 
-export interface EnqueueOptions {
-  /** Run not before this many milliseconds from now. Default 0. */
-  readonly delayMs?: number;
+export type EnqueueOptions = JobOptions;
+
+/**
+ * A command that runs as a job may return one of these instead of a result, which rolls back what it wrote:
+ * `return job?.snooze(60_000) ?? fail('NotYet', {})`.
+ */
+export interface CalledLater {
+  /** 1 for the first try. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  /** Tells how far it is, at once and outside of the transaction; `jobStatus` shows the last one. JSON. */
+  readonly progress: (progress: unknown) => Promise<void>;
+  /** A failed try: again after `delayMs`, by default after the backoff; parked after the last one. */
+  readonly retry: (options: { readonly delayMs?: number; readonly reason: string }) => TaskOutcome;
+  /** Not now, but in so many milliseconds; does not count as a try. */
+  readonly snooze: (delayMs: number) => TaskOutcome;
+  /** Ends the job for good, without effect. */
+  readonly cancel: (reason: string) => TaskOutcome;
 }
 
 /** The event as a subscription sees it. */
@@ -138,7 +159,7 @@ export type CommandHandlers<T, U extends string> = {
     ? (
         input: Output<I>,
         context: CommandContext<U, NameOf<T>, E>,
-      ) => Promise<Input<O> | Fail<keyof E & string>>
+      ) => Promise<Input<O> | Fail<keyof E & string> | TaskOutcome>
     : never;
 };
 
@@ -181,6 +202,20 @@ type On<U extends string, Self extends string> = <Ev extends AnyEvent<U | Self>>
   handler: (payload: Output<Ev['payload']>, context: SubscriptionContext<U, Self>) => Promise<void>,
 ) => Subscription;
 
+export interface ScheduleOptions extends Pick<Schedule, 'timezone' | 'catchUp'> {
+  /** How its jobs are run, where the command does not say. */
+  readonly job?: Schedule['options'];
+}
+
+/** `at('nightly', '0 3 * * *', reports.build, { kind: 'sales' }, { timezone: 'Europe/Zurich' })` */
+type At<U extends string, Self extends string> = <Op extends AnyCommand<U | Self>>(
+  name: string,
+  cron: string,
+  operation: Op,
+  input: Input<Op['input']>,
+  options?: ScheduleOptions,
+) => Schedule;
+
 export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContract[]> = {
   readonly owns: Owns;
   /** Contracts this module may call, enqueue or subscribe to. Default: none but its own. */
@@ -198,6 +233,8 @@ export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContra
    * reads no view that is not listed. Default none.
    */
   readonly reads?: { readonly [K in keyof QueryHandlers<T, NameOf<U[number]>>]?: readonly View[] };
+  /** Jobs that are enqueued again and again. */
+  readonly schedules?: (at: At<NameOf<U[number]>, NameOf<T>>) => readonly Schedule[];
 } & Handlers<T, NameOf<U[number]>>;
 
 type AnyHandler = (input: unknown, context: unknown) => Promise<unknown>;
@@ -221,6 +258,7 @@ export interface Module {
   readonly views: readonly PlacedView[];
   /** Names of views, such as `orders.summary`, by the query that reads them. */
   readonly reads: Readonly<Record<string, readonly string[]>>;
+  readonly schedules: readonly Schedule[];
 }
 
 /** Implements one contract. Handlers, their inputs and results are inferred from it. */
@@ -233,6 +271,18 @@ export function module<const T extends AnyContract, const U extends readonly Any
     options,
     handler: handler as Subscription['handler'],
   });
+  const at: At<NameOf<U[number]>, NameOf<T>> = (name, cron, operation, input, options = {}) => {
+    validateNow(operation.input, input, 'PL_PAYLOAD_INVALID', `input of the schedule ${of.$name}.${name}`);
+    const { job, ...times } = options;
+    return {
+      ...times,
+      name: `${of.$name}.${name}`,
+      cron,
+      job: operation.id,
+      input,
+      options: { ...operation.job, ...job },
+    };
+  };
   const { owns, views = [], reads = {} } = definition;
   throwIfProblems(`the module ${of.$name}`, ownsProblems(of.$name, owns));
   const schema = owns.schema ?? schemaOf(owns.tables[0] ?? '');
@@ -257,5 +307,6 @@ export function module<const T extends AnyContract, const U extends readonly Any
         list.map((view) => viewName({ schema, view })),
       ]),
     ),
+    schedules: definition.schedules?.(at) ?? [],
   };
 }

@@ -1,10 +1,20 @@
-import { randomUUID } from 'node:crypto';
 import { insertInvalidation, type RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { completeTask, insertTasks, type ClaimedTask, type NewTask } from '../durable/task.ts';
+import {
+  completeTask,
+  holdOrders,
+  insertTasks,
+  insertUnique,
+  taskLost,
+  type ClaimedTask,
+  type NewTask,
+  type OnDuplicate,
+} from '../durable/task.ts';
+import { newTaskId } from '../durable/task-id.ts';
+import { keepResult } from '../durable/settle.ts';
 import type { RequestContext } from '../kernel/context.ts';
-import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
+import { throwIfProblems } from '../kernel/errors.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
 import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
@@ -17,6 +27,8 @@ import { validateNow } from '../kernel/validate.ts';
 /** The task a handler runs for, so that effect and completion commit together. */
 export interface Completion {
   readonly task: ClaimedTask;
+  /** Ends a task whose handler wrote nothing; see `TaskControl`. */
+  readonly complete?: (() => Promise<boolean>) | undefined;
   /** Set for a delivery. */
   readonly inbox?: { readonly subscription: string; readonly eventId: string };
 }
@@ -33,9 +45,13 @@ export class Outgoing {
   readonly #events: NewEvent[] = [];
   readonly #tasks: NewTask[] = [];
   readonly #sagas: NewSaga[] = [];
+  /** By name and unique key. */
+  readonly #unique = new Map<string, { readonly task: NewTask; readonly onDuplicate: OnDuplicate }>();
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
+  /** What the handler gave; kept where its task is one whose result somebody wants. */
+  result: unknown;
 
   /**
    * `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. `cache` is
@@ -70,8 +86,10 @@ export class Outgoing {
   enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
     const what = `input of job ${operation.id}`;
     validateNow(operation.input, this.#wire(input, what), 'PL_PAYLOAD_INVALID', what);
-    const id = randomUUID();
-    this.#tasks.push(newJob(this.#context, { id, name: operation.id, input, ...options }));
+    const id = newTaskId();
+    const task = newJob(this.#context, { ...operation.job, ...options, id, name: operation.id, input });
+    if (task.uniqueKey === undefined) this.#tasks.push(task);
+    else this.#enqueueUnique(task, options?.unique?.onDuplicate ?? 'keep');
     return id;
   }
 
@@ -80,6 +98,21 @@ export class Outgoing {
     this.#sagas.push(saga);
     this.#tasks.push(task);
     return saga.id;
+  }
+
+  /** One statement cannot write a row twice: of those of one key in one handler, the last word holds. */
+  #enqueueUnique(task: NewTask, onDuplicate: OnDuplicate): void {
+    const place = `${task.name}\0${task.uniqueKey}`;
+    const before = this.#unique.get(place);
+    if (before === undefined) this.#unique.set(place, { task, onDuplicate });
+    else if (onDuplicate !== 'keep') {
+      const { payload } = task;
+      const at = onDuplicate === 'debounce' ? task : before.task;
+      this.#unique.set(place, {
+        task: { ...before.task, payload, delayMs: at.delayMs, runAt: at.runAt },
+        onDuplicate: before.onDuplicate === 'debounce' ? 'debounce' : onDuplicate,
+      });
+    }
   }
 
   invalidate(tags: readonly string[]): void {
@@ -105,25 +138,46 @@ export class Outgoing {
 
   /** Whether a relay or a worker has something to do after the commit. */
   get pending(): boolean {
-    return this.#events.length > 0 || this.#tasks.length > 0;
+    return this.#events.length > 0 || this.#tasks.length > 0 || this.#unique.size > 0;
+  }
+
+  /** One that ends a task of an order key and writes others must not wait for one that does the reverse. */
+  async #holdOrders(tx: Transaction, completion: Completion | undefined): Promise<void> {
+    if (completion === undefined) return;
+    const { name, orderKey } = completion.task;
+    if (orderKey === null) return;
+    const written = [...this.#tasks, ...[...this.#unique.values()].map(({ task }) => task)].flatMap((task) =>
+      task.orderKey === undefined ? [] : [{ name: task.name, orderKey: task.orderKey }],
+    );
+    if (written.length === 0) return;
+    await tx.query(holdOrders([{ name, orderKey }, ...written]));
   }
 
   /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
   async flush(tx: Transaction, completion: Completion | undefined, external: Sql | undefined): Promise<void> {
+    await this.#holdOrders(tx, completion);
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
     if (completion !== undefined) {
       parts.push(sql`ended as (${completeTask(completion.task)})`);
+      if (completion.task.keepResult) parts.push(sql`kept as (${keepResult(completion.task, this.result)})`);
       if (completion.inbox !== undefined)
         parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
     }
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
     if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
+    for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
+      parts.push(sql`${sql.id(`unique_${index}`)} as (${insertUnique(task, onDuplicate)})`);
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);
     if (parts.length === 0) return;
+    if (parts.length === 1 && completion !== undefined && !tx.begun && completion.complete !== undefined) {
+      // The handler wrote nothing: its task ends with those of others, and no transaction is needed.
+      if (await completion.complete()) return;
+      throw taskLost(completion.task);
+    }
 
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
@@ -131,11 +185,8 @@ export class Outgoing {
     const row = await tx.one<{ ended: number; noted: number; invalidated: string | null }>(
       sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted, ${invalidated} as invalidated`,
     );
-    if (row.ended !== 1) {
-      throw new PlimsollError(
-        'PL_TASK_LOST',
-        `task ${completion?.task.name} ${completion?.task.id}, attempt ${completion?.task.attempt}: another worker has taken it over`,
-      );
+    if (completion !== undefined && row.ended !== 1) {
+      throw taskLost(completion.task);
     }
     if (row.noted !== 1) throw new AlreadyApplied();
     if (row.invalidated !== null && cache !== undefined)

@@ -3,7 +3,9 @@ import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { BackoffOptions } from '../durable/backoff.ts';
-import type { TaskHandler } from '../durable/worker.ts';
+import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
+import { taskContext } from '../durable/task-context.ts';
+import type { TaskControl, TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import {
@@ -16,7 +18,6 @@ import {
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { taskSpan } from '../kernel/trace.ts';
 import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
 import type { RecordedEvent } from '../outbox/events.ts';
@@ -34,6 +35,7 @@ import {
   type Work,
 } from './handler-context.ts';
 import { invoke, isFailure, memberName, validInput, validOutput } from './invocation.ts';
+import { calledLater } from './called-later.ts';
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
 import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
@@ -248,12 +250,17 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           handlerContext.end(),
         );
         if (result instanceof Fail) throw new DeclaredFailure(result);
-        return operation.output === undefined ? undefined : validOutput(operation, result, wire);
+        if (result instanceof TaskOutcome && work.job !== undefined) throw new OutcomeReturned(result);
+        const output =
+          operation.output === undefined ? undefined : await validOutput(operation, result, wire);
+        work.outgoing.result = output;
+        return output;
       });
       return declaresErrors ? { ok: true, value } : value;
     } catch (error) {
       if (error instanceof DeclaredFailure)
         return { ok: false, error: error.fail.error, data: error.fail.data };
+      if (error instanceof OutcomeReturned) return error.outcome;
       throw error;
     }
   }
@@ -268,7 +275,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const effects = new ExternalEffects(database, context);
     let result: T;
     try {
-      result = await database.transaction((tx) => run({ tx, outgoing, effects }), {
+      const asJob = completion !== undefined && completion.inbox === undefined;
+      const job = asJob ? calledLater(database, completion.task) : undefined;
+      result = await database.transaction((tx) => run({ tx, outgoing, effects, job }), {
         async beforeCommit(tx) {
           const operation = context.operation ?? 'command';
           assertAlive(context, operation);
@@ -300,19 +309,27 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     await invalidations?.relay.published(invalidation, at);
   }
 
-  async function runJob(operation: AnyCommand, task: ClaimedTask): Promise<void> {
+  async function runJob(
+    operation: AnyCommand,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<TaskOutcome | undefined> {
     const module = registry.owner(operation);
     const result = await perform(
       operation.id,
       'command',
-      { above: taskContext(database, task, `job:${task.id}`), keySuffix: '' },
-      operation.timeoutMs,
+      { above: taskContext(database, task, `job:${task.id}`, control), keySuffix: '' },
+      task.timeoutMs === null ? operation.timeoutMs : undefined,
       (context) =>
         beforeDeadline(
           context,
-          runCommand(module, operation, task.payload, context, { wire: asIs, completion: { task } }),
+          runCommand(module, operation, task.payload, context, {
+            wire: asIs,
+            completion: { task, complete: control?.complete },
+          }),
         ),
     );
+    if (result instanceof TaskOutcome) return result;
     if (isFailure(result)) {
       throw new PlimsollError(
         'PL_JOB_FAILED',
@@ -320,13 +337,19 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         { data: { error: result.error, data: result.data } },
       );
     }
+    return undefined;
   }
 
-  async function runDelivery(module: Module, subscription: Subscription, task: ClaimedTask): Promise<void> {
+  async function runDelivery(
+    module: Module,
+    subscription: Subscription,
+    task: ClaimedTask,
+    control: TaskControl | undefined,
+  ): Promise<void> {
     const event = task.payload as RecordedEvent;
     const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
     const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`);
+    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`, control);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -356,10 +379,11 @@ export function createRuntime(options: RuntimeOptions): Runtime {
 
   const taskHandlers = new Map<string, TaskHandler>();
   for (const operation of registry.operations.values()) {
-    if (operation.kind === 'command') taskHandlers.set(operation.id, (task) => runJob(operation, task));
+    if (operation.kind === 'command')
+      taskHandlers.set(operation.id, (task, control) => runJob(operation, task, control));
   }
   for (const [name, { module, subscription }] of registry.subscriptions) {
-    taskHandlers.set(name, (task) => runDelivery(module, subscription, task));
+    taskHandlers.set(name, (task, control) => runDelivery(module, subscription, task, control));
   }
 
   /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
@@ -395,13 +419,4 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
     })),
   };
-}
-
-/**
- * The context of background work: that of the request that set it off, with the task's id as stable key. The task was
- * claimed after the commit that wrote it, so a position from now on covers what its writer has seen.
- */
-function taskContext(database: Database, task: ClaimedTask, causationId: string): RequestContext {
-  const { caller, id: key } = task;
-  return createContext({ causationId, key, caller, span: taskSpan(task), seen: database.seenUntilNow() });
 }

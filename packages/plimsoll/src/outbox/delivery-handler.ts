@@ -23,9 +23,9 @@ export function deliveryHandler<Payload>(
   database: Database,
   run: (payload: Payload, delivery: RunningDelivery) => Promise<void>,
 ): TaskHandler {
-  return (task) => {
+  return (task, control) => {
     const event = task.payload as RecordedEvent;
-    return completeWith(database, task, task.causationId ?? `event:${event.id}`, async (tx) => {
+    return completeWith(database, task, control, task.causationId ?? `event:${event.id}`, async (tx) => {
       // No row: the event has had its effect already, and only the task is left to end.
       if ((await tx.execute(insertInbox(task.name, event.id))) !== 1) return;
       await run(event.payload as Payload, { tx, event, task });

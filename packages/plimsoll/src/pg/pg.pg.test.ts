@@ -347,12 +347,13 @@ test('outbox and jobs run end to end on a pool of the user, whatever its parsers
   });
   const database = fromPool(own);
   const seen: string[] = [];
-  const finish = (task: ClaimedTask, text: string): Promise<void> =>
-    database.transaction(async (tx) => {
+  const finish = async (task: ClaimedTask, text: string): Promise<void> => {
+    await database.transaction(async (tx) => {
       await tx.execute(sql`insert into note (text) values (${text})`);
       if ((await tx.execute(completeTask(task))) !== 1) throw new Error('another worker has this task');
-      seen.push(text);
     });
+    seen.push(text);
+  };
   const worker = createWorker({
     database,
     handlers: new Map([

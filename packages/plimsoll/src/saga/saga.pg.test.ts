@@ -4,7 +4,8 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { claimDue, type ClaimedTask } from '../durable/task.ts';
+import { claimDue } from '../durable/claim.ts';
+import type { ClaimedTask } from '../durable/task.ts';
 import { jobMigrations } from '../durable/migrations.ts';
 import { background, sagas as sagaChannel } from '../kernel/channels.ts';
 import { insertEvents } from '../outbox/events.ts';
@@ -308,6 +309,17 @@ describe('waiting for an event', () => {
     await happen('k');
     await rest();
     expect(await state()).toBe('done');
+  });
+
+  test('gives the first one, also when a later one is met before the log was asked', async () => {
+    const { id, rest, turn } = await run(hearing);
+    await happen('k');
+    // The wait is committed, and its worker dies before it asks the log.
+    await turn({ at: 3, when: 'after' });
+    expect(await database.query(sql`select place from plimsoll.saga_wait`)).toEqual([{ place: '1' }]);
+    await happen('k');
+    await rest();
+    expect(await showSaga(database, id)).toMatchObject({ state: 'done', result: ['k', 'k'] });
   });
 
   test('that comes to nothing in time gives undefined, and a late event changes nothing', async () => {

@@ -92,7 +92,8 @@ export function logChannels(scope: object, logger: Logger, parts: readonly objec
     tasks.subscribe((message) => {
       if (!isOwn(message)) return;
       const { name, kind, outcome, attempt, error } = message;
-      const level = outcome === 'parked' ? 'error' : outcome === 'done' ? 'info' : 'warn';
+      const level =
+        outcome === 'parked' ? 'error' : outcome === 'retry' || outcome === 'lost' ? 'warn' : 'info';
       logger[level](
         {
           ...ids(message),

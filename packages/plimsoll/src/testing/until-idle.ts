@@ -3,9 +3,9 @@ import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 
 /**
- * Resolves when the app has no event to relay, no task ready or running and no live view behind the log: everything
- * that was set off has happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a task is parked or a
- * view cannot go on.
+ * Resolves when the app has no event to relay, no task that is still to run and no live view behind the log: everything
+ * that was set off has happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a
+ * task is parked or a view cannot go on.
  */
 export async function untilIdle(app: App, options: { readonly timeoutMs?: number } = {}): Promise<void> {
   const timeoutMs = options.timeoutMs ?? 20_000;
@@ -25,11 +25,12 @@ export async function untilIdle(app: App, options: { readonly timeoutMs?: number
         `the view ${stuck.schema}.${stuck.name} cannot go on: ${stuck.failure?.message}`,
       );
     const behind = Math.max(0, ...views.map((view) => view.behind));
-    if (counts.outbox + counts.ready + counts.running + behind === 0) return;
+    const tasks = counts.ready + counts.running + counts.scheduled + counts.waiting;
+    if (counts.outbox + tasks + behind === 0) return;
     if (systemClock.monotonicMs() > deadline) {
       throw new PlimsollError(
         'PL_LIFECYCLE',
-        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${counts.ready + counts.running} tasks are left, and a view is ${behind} events behind`,
+        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left, and a view is ${behind} events behind`,
         { data: { ...counts } },
       );
     }

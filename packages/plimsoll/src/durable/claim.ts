@@ -1,0 +1,59 @@
+import { sql, type Sql } from '../database/sql.ts';
+
+/** At most so many scheduled tasks become ready in one statement. */
+export const promotedAtOnce = 1_000;
+
+/** Of a `ClaimedTask`. */
+const claimedColumns = sql`id, kind, name, payload, attempt, max_attempts as "maxAttempts", worker, order_key as "orderKey",
+      timeout_ms as "timeoutMs", keep_result as "keepResult", cancel_reason as "cancelReason",
+      correlation_id as "correlationId", causation_id as "causationId", caller,
+      extract(epoch from now() - run_at)::float8 * 1000 as "lagMs"`;
+
+/**
+ * Claims ready tasks of these names, at most `limit`: of each name the most urgent first, and of the names that whose
+ * first task is most urgent, or has waited longest. One probe of an index for each name, however long their queues
+ * are. `= any(array(…))` and not `in (…)`: it fences the subquery, so its limit is never evaluated twice.
+ */
+export function claimDue(worker: number, names: readonly string[], limit: number): Sql {
+  return sql`
+    with claimed as (
+      update plimsoll.task
+      set state = 'running', attempt = attempt + 1, worker = ${worker}, started_at = now(), unique_key = null
+      where id = any(array(
+        select due.id from (
+          select n.name from unnest(${names}::text[]) n (name) cross join lateral (
+            select priority, run_at from plimsoll.task t where t.name = n.name and t.state = 'ready'
+            order by t.priority, t.run_at, t.seq limit 1) head
+          order by head.priority, head.run_at) line
+        cross join lateral (
+          select t.id from plimsoll.task t where t.name = line.name and t.state = 'ready'
+          order by t.priority, t.run_at, t.seq limit ${limit} for update skip locked) due
+        limit ${limit}))
+      returning *)
+    select ${claimedColumns} from claimed order by priority, run_at, seq`;
+}
+
+/** Claims at most `most` tasks of one name that has limits; see `QueueLimits`. */
+export function claimWithinLimits(worker: number, name: string, most: number): Sql {
+  return sql`select ${claimedColumns} from plimsoll.claim_within_limits(${name}, ${worker}, ${most})`;
+}
+
+export interface Promotion {
+  readonly promoted: number;
+  /** When the next one is due, from now; null when there is none. */
+  readonly nextMs: number | null;
+}
+
+/** Makes scheduled tasks ready that are due, so that a claim never walks over those that are not. Of all names. */
+export function promoteDue(): Sql {
+  return sql`
+    with promoted as (
+      update plimsoll.task set state = 'ready'
+      where id = any(array(
+        select id from plimsoll.task where state = 'scheduled' and run_at <= now()
+        order by run_at limit ${promotedAtOnce} for update skip locked))
+      returning 1)
+    select (select count(*) from promoted)::int as promoted,
+      (select extract(epoch from run_at - now())::float8 * 1000 from plimsoll.task
+       where state = 'scheduled' and run_at > now() order by run_at limit 1) as "nextMs"`;
+}

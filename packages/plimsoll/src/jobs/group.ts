@@ -1,0 +1,122 @@
+import type { Database } from '../database/database.ts';
+import { sql, type Sql } from '../database/sql.ts';
+import type { Transaction } from '../database/transaction.ts';
+import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
+import { keepResult } from '../durable/settle.ts';
+import { taskContext } from '../durable/task-context.ts';
+import { holdOrders, taskLost, type ClaimedTask } from '../durable/task.ts';
+import type { TaskControl, TaskHandler } from '../durable/worker.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { createContext, runInContext } from '../kernel/context.ts';
+
+/** At most so many jobs in one transaction: above 64 savepoints the server has to look for them on disk. */
+const most = 50;
+/** No job of a group begins after so long: the transaction holds back vacuum, and the locks of all its jobs. */
+const openMs = 200;
+
+interface Waiting {
+  readonly task: ClaimedTask;
+  readonly control: TaskControl | undefined;
+  readonly resolve: (outcome: TaskOutcome | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * A handler whose jobs share transactions: those that wait while one is open run one after the other in the next one,
+ * each behind a savepoint, and commit together. One that fails takes back only its own; a group that cannot commit is
+ * a failure of each. A job is fenced before it runs: its row stays locked until the commit, so none is run twice.
+ */
+export function groupHandler(
+  database: Database,
+  run: (task: ClaimedTask, tx: Transaction) => Promise<unknown>,
+): TaskHandler {
+  let waiting: Waiting[] = [];
+  let busy = false;
+
+  async function work(): Promise<void> {
+    while (waiting.length > 0) {
+      const group = waiting.slice(0, most);
+      waiting = waiting.slice(most);
+      const late = await runGroup(group);
+      waiting = [...late, ...waiting];
+    }
+    busy = false;
+  }
+
+  /** Settles all of them but those it returns, which did not have their turn. */
+  async function runGroup(group: readonly Waiting[]): Promise<readonly Waiting[]> {
+    const settled: (() => void)[] = [];
+    let late: readonly Waiting[] = [];
+    try {
+      await runInContext(createContext(), () =>
+        database.transaction(async (tx) => {
+          const ours = new Set((await tx.query<{ id: string }>(fence(group))).map(({ id }) => id));
+          const untilMs = systemClock.monotonicMs() + openMs;
+          const done: ClaimedTask[] = [];
+          for (const [index, one] of group.entries()) {
+            if (!ours.has(one.task.id)) {
+              settled.push(() => one.reject(taskLost(one.task)));
+              continue;
+            }
+            if (systemClock.monotonicMs() > untilMs) {
+              late = group.slice(index);
+              break;
+            }
+            settled.push(await runOne(tx, one, done));
+          }
+          const ordered = done.flatMap(({ name, orderKey }) =>
+            orderKey === null ? [] : [{ name, orderKey }],
+          );
+          if (ordered.length > 0) await tx.query(holdOrders(ordered));
+          if (done.length > 0) await tx.execute(end(done));
+        }),
+      );
+      for (const settle of settled) settle();
+      return late;
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+      return [];
+    }
+  }
+
+  /** Returns how to tell its end, once the group is committed. */
+  async function runOne(tx: Transaction, one: Waiting, done: ClaimedTask[]): Promise<() => void> {
+    const { task, control, resolve, reject } = one;
+    await tx.execute(sql`savepoint one`);
+    try {
+      const result = await runInContext(taskContext(database, task, `job:${task.id}`, control), () =>
+        run(task, tx),
+      );
+      if (result instanceof TaskOutcome) throw new OutcomeReturned(result);
+      if (task.keepResult) await tx.execute(keepResult(task, result));
+      await tx.execute(sql`release savepoint one`);
+      done.push(task);
+      return () => resolve(undefined);
+    } catch (error) {
+      // When this fails, so does the group: the connection is gone.
+      await tx.execute(sql`rollback to savepoint one; release savepoint one`);
+      return error instanceof OutcomeReturned ? () => resolve(error.outcome) : () => reject(error);
+    }
+  }
+
+  return (task, control) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ task, control, resolve, reject });
+      if (busy) return;
+      busy = true;
+      queueMicrotask(() => void work());
+    });
+}
+
+/** The rows of those that are still ours, locked until the commit. */
+function fence(group: readonly Waiting[]): Sql {
+  return sql`
+    select id from plimsoll.task t
+    join unnest(${group.map(({ task }) => task.id)}::uuid[], ${group.map(({ task }) => task.worker)}::int[],
+      ${group.map(({ task }) => task.attempt)}::int[]) as mine (id, worker, attempt) using (id)
+    where t.worker = mine.worker and t.attempt = mine.attempt and t.state = 'running' for update of t`;
+}
+
+function end(done: readonly ClaimedTask[]): Sql {
+  return sql`delete from plimsoll.task where id = any(${done.map(({ id }) => id)}::uuid[])`;
+}
