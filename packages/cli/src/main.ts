@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import { dev } from './commands/dev.ts';
 import { doctor } from './commands/doctor.ts';
+import { events } from './commands/events.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
@@ -19,6 +20,7 @@ const commands: Readonly<Record<string, Command | CommandGroup>> = {
   load,
   doctor,
   check,
+  events,
   sagas,
   views,
 };

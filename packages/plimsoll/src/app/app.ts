@@ -1,7 +1,6 @@
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { newTaskId } from '../durable/task-id.ts';
 import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
@@ -9,9 +8,7 @@ import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { createCron } from '../jobs/cron.ts';
-import { newJob } from '../jobs/job.ts';
-import { acceptJob, jobStatus } from '../jobs/receipt.ts';
-import { createContext, currentContext } from '../kernel/context.ts';
+import { jobStatus } from '../jobs/receipt.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen } from '../kernel/seen.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
@@ -20,6 +17,8 @@ import { createModulePolicies, type ModulePolicies } from '../modules/module-pol
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
+import { eventLag, type EventLag } from '../outbox/lag.ts';
+import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
 import { countSagas, type SagaCounts } from '../saga/read.ts';
 import { createEventFollower } from '../saga/wait-events.ts';
@@ -35,9 +34,11 @@ import {
   type OperationStatements,
   type StatementCounter,
 } from '../telemetry/statement-counts.ts';
+import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
 import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
+import { eventGauges } from './event-gauges.ts';
 import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
@@ -71,6 +72,8 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How far the outbox, the subscriptions and the readers of the log are behind. */
+  readonly events: EventLag;
   /** Sagas that have not ended, by state; undefined where no module has one. */
   readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
@@ -123,6 +126,7 @@ interface Running {
   statements: StatementCounter;
   cache: AppCache;
   rateLimits: RateLimitDatabase;
+  pressure: EventPressure;
   relay: Loop;
   views: AppViews;
   worker: Worker;
@@ -192,6 +196,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const { budget, ...kept } = plan.events ?? {};
+    if (budget !== undefined) {
+      pieces.pressure = createEventPressure({ database, budget });
+      await pieces.pressure.start();
+    }
+    const { pressure } = pieces;
+
     const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
     if (views !== undefined) {
       pieces.views = views;
@@ -214,7 +225,9 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
+      ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
@@ -231,6 +244,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
+      ...kept,
       onMoved: () => {
         worker.announce();
         pieces.sagaEvents?.wake();
@@ -269,17 +283,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       scope,
       call: runtime.call,
       settle: (seen) => database.settle(seen),
-      enqueue: async (operation, input) => {
-        const job = newJob(currentContext() ?? createContext(), {
-          ...operation.job,
-          id: newTaskId(),
-          name: operation.id,
-          input,
-        });
-        await database.execute(acceptJob(job));
-        worker.announce();
-        return job.id;
-      },
+      enqueue: createAcceptance(database, worker.announce, plan.idempotency),
       jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),
@@ -297,7 +301,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, cron, sagaEvents, relay, views, cache, rateLimits } = pieces;
+    const { gateway, worker, cron, sagaEvents, relay, pressure, views, cache, rateLimits } = pieces;
     const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
@@ -306,6 +310,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       () => worker?.stop(),
       () => sagaEvents?.stop(),
       () => relay?.stop(),
+      () => pressure?.stop(),
       () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
@@ -350,9 +355,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
     if (database === undefined) return [];
+    const lag = await eventLag(database).catch(() => undefined);
     const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
     return [
       ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...(lag === undefined ? [] : eventGauges(lag)),
       ...sagaGauges(sagas),
       ...routingGauges(database.routing()),
       ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
@@ -377,6 +384,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      events: await eventLag(need('database')),
       ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
       ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),

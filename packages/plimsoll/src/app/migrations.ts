@@ -7,6 +7,7 @@ import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
 import { sagaMigrations } from '../saga/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { idempotencyMigrations } from '../idempotency/migrations.ts';
 import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
@@ -19,6 +20,7 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     sagaMigrations,
     viewMigrations,
     sessionMigrations,
+    idempotencyMigrations,
     moduleMigrations,
     rateLimitMigrations,
     cacheMigrations,

@@ -8,6 +8,7 @@ import { methodOf, routeProblems } from '../gateway/route.ts';
 import { seenProblems } from '../gateway/seen-exchange.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { cachedQueryProblems } from '../modules/query-cache.ts';
+import { commandRecordProblems } from '../modules/command-record.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
@@ -48,7 +49,7 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
     false,
   );
 
-  const { http = {}, database = {}, worker = {} } = plan;
+  const { http = {}, database = {}, worker = {}, events = {} } = plan;
   number('http.port', http.port, 0, 65_535, true);
   number('http.maxBodyBytes', http.maxBodyBytes, 1, 1_073_741_824, true);
   number('http.requestTimeoutMs', http.requestTimeoutMs, 1, 3_600_000, true);
@@ -69,6 +70,8 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
       `is ${JSON.stringify(proxy)}; want an address or a network such as "10.0.0.0/8"`,
     );
   }
+  for (const { path, message } of commandRecordProblems(plan.idempotency ?? {}))
+    problems.push({ path: `idempotency.${path}`, message });
   number('telemetry.sampleRatio', plan.telemetry?.sampleRatio, 0, 1, false);
   number('telemetry.slowMs', plan.telemetry?.slowMs, 0, 3_600_000, false);
   number('telemetry.poolWaitMs', plan.telemetry?.poolWaitMs, 0, 3_600_000, false);
@@ -90,6 +93,10 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   // The value is not shown: it may hold a password.
   for (const { path, url } of urls)
     check(path, /^postgres(ql)?:\/\//.test(url) && URL.canParse(url), 'is not a postgres:// URL');
+  number('events.retainMs', events.retainMs, 60_000, 100 * 365 * 86_400_000, true);
+  number('events.partitionMs', events.partitionMs, 60_000, 365 * 86_400_000, true);
+  number('events.budget.outboxMs', events.budget?.outboxMs, 1, 86_400_000, true);
+  number('events.budget.backlog', events.budget?.backlog, 1, 1_000_000_000, true);
   number('worker.concurrency', worker.concurrency, 1, 1_000, true);
   number('worker.pollMs', worker.pollMs, 10, 60_000, true);
   number('worker.drainMs', worker.drainMs, 0, 3_600_000, true);

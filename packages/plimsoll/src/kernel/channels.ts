@@ -176,6 +176,14 @@ export interface SeenStoreMessage {
   readonly outcome: 'ok' | 'failed' | 'skipped';
   readonly durationMs: number;
 }
+/** Work under an idempotency key that was not done, and why. */
+export interface IdempotencyMessage {
+  readonly scope: object;
+  /** `orders.place`, `POST /orders`. */
+  readonly work: string;
+  /** `replayed`: answered as before. `reused`: the key is known with another input. */
+  readonly outcome: 'replayed' | 'busy' | 'reused' | 'not-kept';
+}
 /** Something went wrong in the background, where no caller can be told. */
 export interface BackgroundMessage {
   readonly scope: object;
@@ -225,6 +233,7 @@ export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task'
 export const sagas: MessageChannel<SagaMessage> = messageChannel('plimsoll:saga');
 export const cacheReads: MessageChannel<CacheReadMessage> = messageChannel('plimsoll:cache.read');
 export const seenStores: MessageChannel<SeenStoreMessage> = messageChannel('plimsoll:seen.store');
+export const idempotency: MessageChannel<IdempotencyMessage> = messageChannel('plimsoll:idempotency');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
 export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');
 export const refusals: MessageChannel<RefusalMessage> = messageChannel('plimsoll:refusal');

@@ -32,10 +32,50 @@ export const errorTable = {
     retryable: true,
     summary: 'An event was written by a version of its contract that this process cannot read.',
   },
+  PL_SUBSCRIPTION_UNKNOWN: {
+    status: 404,
+    retryable: false,
+    summary: 'No subscription of this name is recorded in the database.',
+  },
+  PL_EVENTS_BEHIND: {
+    status: 503,
+    retryable: true,
+    summary: 'An event is not taken, because more of its kind wait than the plan allows.',
+  },
+  PL_REPLAY_REFUSED: {
+    status: 409,
+    retryable: false,
+    summary: 'Events cannot be brought to this subscription again, or there is no such replay.',
+  },
   PL_EXTERNAL_BUSY: {
     status: 503,
     retryable: true,
     summary: 'The same outside effect is under way elsewhere, or was a moment ago.',
+  },
+  PL_IDEMPOTENCY_KEY: {
+    status: 400,
+    retryable: false,
+    summary: 'The `Idempotency-Key` is missing where it is required, or cannot be read.',
+  },
+  PL_IDEMPOTENCY_BUSY: {
+    status: 409,
+    retryable: true,
+    summary: 'The same work under the same key is under way.',
+  },
+  PL_IDEMPOTENCY_REUSED: {
+    status: 422,
+    retryable: false,
+    summary: 'The key was used for the same work with another input.',
+  },
+  PL_IDEMPOTENCY_NOT_KEPT: {
+    status: 410,
+    retryable: false,
+    summary: 'The work was done under this key, and its answer was too large to keep.',
+  },
+  PL_WEBHOOK_REFUSED: {
+    status: 401,
+    retryable: false,
+    summary: 'A webhook message is not of its provider, or is too old.',
   },
   PL_SCHEMA_ASYNC: {
     status: 500,

@@ -3,6 +3,7 @@ import type { Transaction } from '../database/transaction.ts';
 import type { AnySaga, Saga } from '../saga/saga.ts';
 import type { Caller } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import type { StartFrom } from '../outbox/subscriptions.ts';
 import type {
   AnyCommand,
   AnyContract,
@@ -29,10 +30,14 @@ import type { View } from '../views/view.ts';
 /** A declared failure on its way out of a handler; made by `fail`, returned, never thrown. */
 export class Fail<Name extends string = string> {
   readonly error: Name;
+  /** As its schema makes it. */
   readonly data: unknown;
-  constructor(error: Name, data: unknown) {
+  /** As it was given, to be recorded. */
+  readonly given: unknown;
+  constructor(error: Name, data: unknown, given: unknown) {
     this.error = error;
     this.data = data;
+    this.given = given;
   }
 }
 
@@ -135,8 +140,12 @@ export interface CalledLater {
 export interface Delivery {
   /** Unique in its database and the same for every subscription. */
   readonly eventId: string;
-  /** Place in the log: dense, and never behind one that was already delivered. */
+  /** Place in the log: dense, and given in the order of commits. */
   readonly position: number;
+  /** The replay that brings the event again; undefined when it is delivered as it happened. */
+  readonly replay: number | undefined;
+  /** Whether the personal data was taken out of the payload. */
+  readonly erased: boolean;
   /** 1 for the first try. */
   readonly attempt: number;
 }
@@ -187,6 +196,21 @@ export interface SubscriptionOptions {
   readonly name: string;
   /** Tries before the delivery is parked. Default 20. */
   readonly maxAttempts?: number;
+  /**
+   * `key`: deliveries of one event key run one at a time, in the order of the log; those of different keys at once.
+   * The event must have a key. Default: none waits for another.
+   */
+  readonly ordered?: 'key';
+  /**
+   * With `ordered`: whether a delivery that is parked holds back the later ones of its key until somebody has decided
+   * about it, or is passed over. Default `block`.
+   */
+  readonly onPark?: 'block' | 'skip';
+  /**
+   * Where a subscription begins that the database has not seen before. Default `now`: with the first event after its
+   * recording. Everything else is read from the log, as far back as that is kept.
+   */
+  readonly from?: StartFrom;
 }
 
 /** One reaction to one event. */

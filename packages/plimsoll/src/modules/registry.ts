@@ -3,6 +3,7 @@ import type { AnySaga } from '../saga/saga.ts';
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
 import { overlapProblems } from './ownership.ts';
+import { subscriptionProblems } from './subscription-problems.ts';
 import { viewProblems } from './view-use.ts';
 
 /** All modules of one app, checked once. */
@@ -54,6 +55,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
           path: `${path}.on.${subscription.options.name}`,
           message: `subscribes to ${subscription.event.id}, but ${subscription.event.contract} is not in uses`,
         });
+      problems.push(...subscriptionProblems(subscription, `${path}.on.${subscription.options.name}`));
       subscriptions.set(name, { module, subscription });
     }
   }

@@ -8,6 +8,7 @@ import {
   operations,
   poolWaits,
   queries,
+  idempotency,
   refusals,
   retries,
   routes,
@@ -112,6 +113,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const task = new KeyedDurations<{ task: string; outcome: string }>(maxRoutes);
   const lag = new KeyedDurations<{ task: string }>(maxRoutes);
   const refused = new KeyedCounts<{ policy: string; name: string }>(maxGuards);
+  const keyed = new KeyedCounts<{ work: string; outcome: string }>(maxGuards);
   const repeated = new KeyedCounts<{ kind: string; name: string }>(maxGuards);
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
@@ -167,6 +169,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
     own(cacheReads, ({ name: cache, tier, outcome }) => cached.add({ cache, tier, outcome })),
     own(seenStores, ({ call, outcome }) => seenStored.add({ call, outcome })),
     own(refusals, ({ policy, name }) => refused.add({ policy, name })),
+    own(idempotency, ({ work, outcome }) => keyed.add({ work, outcome })),
     own(retries, ({ kind, name }) => repeated.add({ kind, name })),
     own(breakers, ({ to, name }) => switched.add({ to, name })),
   ];
@@ -186,7 +189,7 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       ...sagaMetrics(sagaTurned.points()),
       ...cacheMetrics(cached.points()),
       ...seenStoreMetrics(seenStored.points()),
-      ...guardMetrics(refused.points(), repeated.points(), switched.points()),
+      ...guardMetrics(refused.points(), repeated.points(), switched.points(), keyed.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({
         recorded: spans.recorded,

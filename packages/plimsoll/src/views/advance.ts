@@ -1,5 +1,4 @@
-import { sql } from '../database/sql.ts';
-import type { Queryable } from '../database/statements.ts';
+import { sql, trustedSql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen, type Mark } from '../kernel/seen.ts';
@@ -54,11 +53,11 @@ export async function advance(
   const { database, log } = databases;
   const { schema } = filling.place;
   const seen = new Seen();
-  const timeout = String(Math.round(statementTimeoutMs));
+  // One message: between an event and its row are as few round trips as there can be.
+  const begin = trustedSql(`begin; set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
   try {
     const advanced = await database.transaction(
       async (tx) => {
-        await tx.query(sql`select set_config('statement_timeout', ${timeout}, true)`);
         const row = await tx.maybeOne<{ position: number }>(sql`
           select position from plimsoll.view_table
           where schema_name = ${schema} and table_name = ${filling.table} and state <> 'retired'
@@ -66,7 +65,7 @@ export async function advance(
         if (row === undefined) return undefined;
         return applyNext(tx, databases, filling, row.position, batch);
       },
-      { seen },
+      { seen, begin: () => begin },
     );
     if (advanced === undefined) return { outcome: 'busy' };
     // In another database it may be behind, which only keeps events for longer.
@@ -88,10 +87,7 @@ export async function applyNext(
   batch: number,
 ): Promise<{ readonly outcome: 'applied' | 'idle'; readonly position: number; readonly head: number }> {
   const { schema, view } = place;
-  const source: Pick<Queryable, 'one' | 'query'> = log === database ? tx : log;
-  const { head, kept } = await source.one<{ head: number; kept: boolean }>(sql`
-    select position as head, exists (select 1 from plimsoll.event where position = ${position + 1}) as kept
-    from plimsoll.sequencer`);
+  const { head, kept, events } = await readEvents(log === database ? tx : log, view, position, batch);
   if (head <= position) return { outcome: 'idle', position, head };
   if (!kept)
     throw new PlimsollError(
@@ -100,13 +96,14 @@ export async function applyNext(
       { data: { view: `${schema}.${view.name}`, version: view.version, position } },
     );
   const upTo = Math.min(head, position + batch);
-  const events = await readEvents(source, view, position, upTo);
   if (events.length > 0) await applyEvents(tx, { place, table }, events);
-  const moved = await tx.execute(sql`
+  const move = sql`
     update plimsoll.view_table set position = ${upTo}, failure = null
-    where schema_name = ${schema} and table_name = ${table} and position = ${position} and state <> 'retired'`);
-  if (moved !== 1) throw new PositionMoved(`${schema}.${table} is no longer at position ${position}`);
-  if (log === database) await tx.execute(noteReader(readerName(schema, table), upTo));
+    where schema_name = ${schema} and table_name = ${table} and position = ${position} and state <> 'retired'
+    returning 1`;
+  const told = log === database ? sql`, told as (${noteReader(readerName(schema, table), upTo)})` : sql.empty;
+  const moved = await tx.query(sql`with moved as (${move})${told} select 1 from moved`);
+  if (moved.length !== 1) throw new PositionMoved(`${schema}.${table} is no longer at position ${position}`);
   return { outcome: 'applied', position: upTo, head };
 }
 

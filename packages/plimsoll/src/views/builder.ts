@@ -20,7 +20,7 @@ export interface ViewBuilderOptions {
   /** Where the events are, with the tables of `outboxMigrations`. Default `database`. */
   readonly log?: Database;
   readonly views: readonly PlacedView[];
-  /** How often it looks for events when nobody wakes it. Default 250. */
+  /** How often it looks for events when nobody wakes it. Default 1_000. */
   readonly pollMs?: number;
   /** Positions of the log in one transaction, at most. Default 5_000. */
   readonly batch?: number;
@@ -59,7 +59,7 @@ export interface ViewBuilder extends Lifecycle {
 }
 
 export const viewBuilderDefaults = {
-  pollMs: 250,
+  pollMs: 1_000,
   batch: 5_000,
   targetMs: 200,
   concurrency: 2,
@@ -96,7 +96,8 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   let stopping = new AbortController();
 
   async function round(): Promise<boolean> {
-    const [head, tables] = [await headOf(databases.log), await filledTables(databases, views)];
+    const tables = await filledTables(databases, views);
+    const [{ head = 0 } = {}] = tables;
     const nowMs = clock.monotonicMs();
     // Not those of a version that this process has no code for: another one has, or they wait.
     const due = tables.filter(
@@ -224,15 +225,17 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   return loop;
 }
 
-/** Those of the declared views that somebody fills. */
+/** Those of the declared views that somebody fills, with the head of the log: of a moment before, in another database. */
 async function filledTables(
-  { database }: Databases,
+  { database, log }: Databases,
   views: readonly PlacedView[],
-): Promise<readonly ViewTable[]> {
+): Promise<readonly (ViewTable & { readonly head: number })[]> {
   const names = views.map(({ view }) => view.name);
   const schemas = views.map(({ schema }) => schema);
-  return database.query<ViewTable & object>(sql`
-    select ${tableColumns} from plimsoll.view_table
+  const head =
+    log === database ? sql`(select position from plimsoll.sequencer)` : sql`${await headOf(log)}::bigint`;
+  return database.query(sql`
+    select ${tableColumns}, ${head} as head from plimsoll.view_table
     where state <> 'retired' and (schema_name, view_name) in (select * from unnest(${schemas}::text[], ${names}::text[]))`);
 }
 

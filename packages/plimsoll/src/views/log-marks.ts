@@ -151,6 +151,8 @@ export function createLogMarks({ log, clock, wakeRelay }: LogMarksOptions): LogM
 
   return {
     known(epoch, lsn) {
+      // What another history had moved to the log may be in its outbox again.
+      if (epoch !== log.routing().epoch) return undefined;
       // In the order in which they were taken, so the first is the least far in the log.
       return marks.find((mark) => mark.epoch === epoch && mark.lsn >= lsn)?.position;
     },

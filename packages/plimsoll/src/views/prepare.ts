@@ -37,10 +37,10 @@ export function newestFirst(places: readonly PlacedView[]): ReadonlyMap<string, 
 
 async function prepare(databases: Databases, declared: readonly PlacedView[]): Promise<void> {
   const [newest] = declared as readonly [PlacedView];
-  const { schema, view } = newest;
+  const { view } = newest;
   await holdHistory(databases, newest);
   await locked(databases, async (tx) => {
-    const tables = await tablesOf(tx, schema, view.name);
+    const tables = await heldTables(tx, newest);
     for (const place of declared) assertShape(place, tables);
     const live = tables.find(({ state }) => state === 'live');
     const building = tables.find(({ state }) => state === 'building');
@@ -70,7 +70,7 @@ export async function rebuildView(
     );
   await prepareViews(databases, places);
   return locked(databases, async (tx) => {
-    const tables = await tablesOf(tx, newest.schema, newest.view.name);
+    const tables = await heldTables(tx, newest);
     const building = tables.find(({ state }) => state === 'building');
     if (building?.version === newest.view.version) return building.table;
     if (building !== undefined) await retire(tx, databases, building);
@@ -97,6 +97,13 @@ export function locked<T>({ database }: Databases, run: (tx: Transaction) => Pro
     await tx.query(sql`select pg_advisory_xact_lock(hashtextextended('plimsoll.migration', 0))`);
     return run(tx);
   });
+}
+
+/** Nobody switches from here on; those who fill the tables go on. */
+async function heldTables(tx: Transaction, { schema, view }: PlacedView): ReturnType<typeof tablesOf> {
+  await tx.query(sql`
+    select 1 from plimsoll.view_table where schema_name = ${schema} and view_name = ${view.name} for key share`);
+  return tablesOf(tx, schema, view.name);
 }
 
 async function holdHistory({ log }: Databases, { schema, view }: PlacedView): Promise<void> {
@@ -147,6 +154,7 @@ async function make(
     throw historyGone(place, first);
   const known = await tx.maybeOne(sql`select 1 from pg_namespace where nspname = ${schema}`);
   if (known === undefined) await tx.execute(sql`create schema ${sql.id(schema)}`);
+  await assertFree(tx, schema, state === 'live' && tables.length === 0 ? [view.name, table] : [table]);
   for (const statement of createTable(schema, table, view)) await tx.execute(statement);
   await tx.execute(sql`
     insert into plimsoll.view_table (schema_name, table_name, view_name, version, state, position, shape)
@@ -154,6 +162,19 @@ async function make(
   if (seeded) await seed(tx, place, table, live);
   if (state === 'live') await showTable(tx, schema, view, table);
   return table;
+}
+
+/** What is there under such a name is not ours to replace. */
+async function assertFree(tx: Transaction, schema: string, names: readonly string[]): Promise<void> {
+  const [taken] = await tx.query<{ name: string }>(sql`
+    select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = ${schema} and c.relname = any(${[...names]})`);
+  if (taken === undefined) return;
+  throw new PlimsollError(
+    'PL_CONFIG',
+    `view ${schema}.${names[0]}: the database has a relation ${schema}.${taken.name} that is none of a view's; give the view another name, or drop the relation`,
+    { data: { schema, name: taken.name } },
+  );
 }
 
 /** In one statement, so that rows and position are of the same moment, while the live table goes on. */

@@ -48,9 +48,10 @@ afterEach(async () => {
   await Promise.all(databases.splice(0).map((database) => database.close()));
 });
 
-async function open(withReplica = false): Promise<Database> {
+async function open(withReplica = false, applicationName = 'reader'): Promise<Database> {
   const database = createDatabase({
     url: server.url,
+    applicationName,
     replicaUrls: withReplica ? server.replicaUrls : [],
     // A replica that is paused stays in use.
     routing: { lagBudgetMs: 600_000, pollTimeoutMs: 2_000 },
@@ -237,7 +238,7 @@ describe('a mark of the log', () => {
   };
 
   test('waits for a commit that is in the write-ahead log and that nobody can see', async () => {
-    const writer = await open();
+    const writer = await open(false, 'hidden');
     const seen = new Seen();
     await receive(writer, seen, 'before');
     // With a standby that is not there a commit hangs, after its record was written.
@@ -249,7 +250,9 @@ describe('a mark of the log', () => {
       writing = receive(writer, seen, `hidden ${schema}`);
       await vi.waitFor(async () =>
         expect(
-          await admin.query(sql`select 1 from pg_stat_activity where wait_event = 'SyncRep'`),
+          await admin.query(
+            sql`select 1 from pg_stat_activity where wait_event = 'SyncRep' and application_name = 'hidden'`,
+          ),
         ).toHaveLength(1),
       );
       asked = marks.fresh().finally(() => (answered = true));

@@ -61,8 +61,9 @@ interface KnownCommit {
 }
 
 const mostCommits = 64;
-const firstPauseMs = 2;
+const firstPauseMs = 4;
 const longestPauseMs = 25;
+const nextPause = (pauseMs: number): number => Math.min(Math.max(pauseMs * 2, firstPauseMs), longestPauseMs);
 
 export function createViewReads(options: ViewReadsOptions): ViewReads {
   const { database, views, wakeBuilder = () => undefined, wakeRelay = () => undefined } = options;
@@ -70,6 +71,8 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
   const marks = createLogMarks({ log, clock, wakeRelay });
   /** By view, oldest first: a reader goes by the first that has what it needs. */
   const known = new Map<string, KnownCommit[]>();
+  /** Of what is known: a promotion may have taken back what a view had applied. */
+  let history: string | undefined;
   const counts = { asked: 0, atOnce: 0, late: 0, waitedMs: 0 };
   let changed = Promise.withResolvers<void>();
   let polling: Promise<void> | undefined;
@@ -88,6 +91,12 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
     const { resolve } = changed;
     changed = Promise.withResolvers();
     resolve();
+  }
+
+  function forgetLostHistory(): void {
+    const { epoch } = database.routing();
+    if (epoch !== history) known.clear();
+    history = epoch;
   }
 
   /** Whether the reader is sure to see that much wherever it may read from now on. */
@@ -134,8 +143,13 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
     const strong = given.strong ?? false;
     if (names.length === 0 || (!strong && !mayHaveWritten(seen, log.name))) return;
     counts.asked += 1;
+    forgetLostHistory();
     const startedMs = clock.monotonicMs();
-    const budgetMs = Math.min(waitMs, context === undefined ? Infinity : remainingMs(context, clock));
+    // A timer may fire a fraction early; by then the deadline must have passed.
+    const budgetMs = Math.min(
+      waitMs,
+      context === undefined ? Infinity : Math.ceil(remainingMs(context, clock)) + 1,
+    );
     const late = Promise.withResolvers<never>();
     const timer = new AbortController();
     void clock.sleep(budgetMs, timer.signal).then(() => late.reject(new OutOfTime()));
@@ -144,14 +158,18 @@ export function createViewReads(options: ViewReadsOptions): ViewReads {
     try {
       const position =
         neededNow(marks, log, seen, strong) ?? (await within(late.promise, needed(seen, strong)));
-      for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(pauseMs * 2, firstPauseMs), longestPauseMs)) {
+      for (
+        let pauseMs = options.wakeBuilder === undefined ? 0 : firstPauseMs;
+        ;
+        pauseMs = nextPause(pauseMs)
+      ) {
         if (names.every((name) => isShown(name, position, seen))) break;
         isWaiting = true;
         if (context !== undefined) assertAlive(context, `read of ${names.join(', ')}`, clock);
         wakeBuilder();
-        await within(late.promise, pauseMs === 0 ? poll() : nextChange(pauseMs));
-        if (pauseMs > 0 && !names.every((name) => isShown(name, position, seen)))
-          await within(late.promise, poll());
+        // The builder of this process tells; what another one has done has to be looked for.
+        if (pauseMs > 0) await within(late.promise, nextChange(pauseMs));
+        if (!names.every((name) => isShown(name, position, seen))) await within(late.promise, poll());
       }
       if (!isWaiting) counts.atOnce += 1;
     } catch (error) {

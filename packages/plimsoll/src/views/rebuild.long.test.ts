@@ -7,6 +7,7 @@ import { migrate } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
 import { createViewBuilder } from './builder.ts';
 import { prepareViews, rebuildView } from './prepare.ts';
+import { extendLog } from '../outbox/partitions.ts';
 import { listViews } from './status.ts';
 
 const events = 1_000_000;
@@ -18,10 +19,11 @@ test('a million events are built again beside the live table, within the share t
   const database = createDatabase({ url: server.url, pool: { max: 10, statementTimeoutMs: 600_000 } });
   try {
     await migrate(database, migrationsOf({ modules: [] }));
+    await database.transaction((tx) => extendLog(tx, events));
     await database.execute(sql`
       insert into plimsoll.event (position, id, type, version, key, at, correlation_id, caller, payload)
       select n, n, 'stock.received', 2, null, now(), 'c', '{}',
-        jsonb_build_object('sku', 'sku ' || (n * 7919) % ${articles}, 'count', n % 10, 'place', 'x')
+        jsonb_build_object('sku', 'sku ' || (n * 7919::bigint) % ${articles}, 'count', n % 10, 'place', 'x')
       from generate_series(1, ${events}) as n`);
     await database.execute(sql`update plimsoll.sequencer set position = ${events}`);
     await database.execute(sql`analyze plimsoll.event`);

@@ -109,7 +109,7 @@ describe('a changed version', () => {
     expect(await switchView(both, place(2), 1)).toEqual({ outcome: 'nothing' });
   });
 
-  test('is switched to by those who read the view, as whom they may read it', async () => {
+  test('may be read by whoever might read the one before', async () => {
     await prepareViews(both, [place(1)]);
     await database.execute(sql`grant select on ${sql.id(schema, 'levels')} to pg_monitor`);
     await prepareViews(both, [place(2)]);
@@ -142,6 +142,32 @@ describe('a changed version', () => {
     await prepareViews(both, [place(2)]);
     await prepareViews(both, [place(1), place(3)]);
     expect(await tables()).toEqual(['levels_v1 live', 'levels_v2 retired', 'levels_v3 building']);
+  });
+
+  test('is made only after a switch that is under way', async () => {
+    await prepareViews(both, [place(1)]);
+    await prepareViews(both, [place(2)]);
+    const preparing = Promise.withResolvers<unknown>();
+    await database.transaction(async (tx) => {
+      // As a switch does, which has not come to its end.
+      await tx.query(sql`select 1 from plimsoll.view_table where schema_name = ${schema} for update`);
+      preparing.resolve(prepareViews(both, [place(3)]));
+      await vi.waitFor(async () =>
+        expect(
+          await database.query(
+            sql`select 1 from pg_stat_activity where query like '%for key share%' and wait_event_type = 'Lock'`,
+          ),
+        ).toHaveLength(1),
+      );
+      await tx.execute(
+        sql`update plimsoll.view_table set state = 'retired' where schema_name = ${schema} and version = 1`,
+      );
+      await tx.execute(
+        sql`update plimsoll.view_table set state = 'live' where schema_name = ${schema} and version = 2`,
+      );
+    });
+    await preparing.promise;
+    expect(await tables()).toEqual(['levels_v1 retired', 'levels_v2 live', 'levels_v3 building']);
   });
 
   test('has to have another number when its columns are others', async () => {
@@ -228,6 +254,19 @@ describe('a rebuild', () => {
     });
     await expect(dropped).rejects.toBe(undo);
   });
+});
+
+test('a view does not take the name of what is there already', async () => {
+  await database.execute(sql`create schema ${sql.id(schema)}`);
+  await database.execute(sql`create view ${sql.id(schema, 'levels')} as select 1 as one`);
+  await expect(prepareViews(both, [place(1)])).rejects.toMatchObject({
+    code: 'PL_CONFIG',
+    message: expect.stringContaining(
+      `the database has a relation ${schema}.levels that is none of a view's`,
+    ) as string,
+  });
+  expect(await database.query(sql`select * from ${sql.id(schema, 'levels')}`)).toEqual([{ one: 1 }]);
+  expect(await tables()).toEqual([]);
 });
 
 test('a view that is dropped leaves nothing, and comes back from the log', async () => {
