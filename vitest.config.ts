@@ -43,7 +43,11 @@ export default defineConfig({
           isolate,
         },
       },
-      { resolve, ssr, test: { name: 'prop', include: under('.prop.test.ts'), exclude, isolate, testTimeout: 30_000 } },
+      {
+        resolve,
+        ssr,
+        test: { name: 'prop', include: under('.prop.test.ts'), exclude, isolate, testTimeout: 30_000 },
+      },
       {
         resolve,
         ssr,

@@ -88,7 +88,7 @@ export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
       await redis.stop();
       // A connection that its owner is about to close would end him when it is cut.
       const connected = 'select count(*)::int as n from pg_stat_activity where datname = $1';
-      for (const endMs = performance.now() + 5_000; performance.now() < endMs; ) {
+      for (const endMs = performance.now() + 5_000; performance.now() < endMs;) {
         const { rows } = await admin.query<{ n: number }>(connected, [name]);
         if (rows[0]?.n === 0) break;
         await new Promise((resolve) => setTimeout(resolve, 20));

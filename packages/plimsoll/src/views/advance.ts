@@ -53,8 +53,7 @@ export async function advance(
   const { database, log } = databases;
   const { schema } = filling.place;
   const seen = new Seen();
-  // One message: between an event and its row are as few round trips as there can be.
-  const begin = trustedSql(`begin; set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
+  const timeout = trustedSql(`set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
   try {
     const advanced = await database.transaction(
       async (tx) => {
@@ -65,7 +64,7 @@ export async function advance(
         if (row === undefined) return undefined;
         return applyNext(tx, databases, filling, row.position, batch);
       },
-      { seen, begin: () => begin },
+      { seen, holds: () => timeout },
     );
     if (advanced === undefined) return { outcome: 'busy' };
     // In another database it may be behind, which only keeps events for longer.

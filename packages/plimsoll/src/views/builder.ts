@@ -97,7 +97,7 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
 
   async function round(): Promise<boolean> {
     const tables = await filledTables(databases, views);
-    const [{ head = 0 } = {}] = tables;
+    const head = tables[0]?.head ?? 0;
     const nowMs = clock.monotonicMs();
     // Not those of a version that this process has no code for: another one has, or they wait.
     const due = tables.filter(

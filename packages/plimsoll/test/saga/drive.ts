@@ -28,7 +28,7 @@ export interface Driven {
 export interface Drive {
   start(ops: readonly Op[], id?: string): Promise<string>;
   /** One task that is due within a minute; false when there is none. */
-  turn(death?: Death): Promise<boolean>;
+  readonly turn: (death?: Death) => Promise<boolean>;
   /** How often each key was called. */
   readonly calls: ReadonlyMap<string, number>;
 }

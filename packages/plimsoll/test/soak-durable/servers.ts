@@ -9,7 +9,7 @@ export interface Servers {
   /** Through the proxy, whichever server is the primary. */
   readonly url: string;
   /** Asks the primary on a connection of its own. */
-  ask<T>(text: string, values?: readonly unknown[]): Promise<T[]>;
+  readonly ask: <T>(text: string, values?: readonly unknown[]) => Promise<T[]>;
   /** The standby takes over from a primary that is killed; what was the primary becomes the standby. */
   failOver(): Promise<void>;
 }
