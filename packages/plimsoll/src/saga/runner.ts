@@ -106,7 +106,10 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     control: TaskControl | undefined,
   ): Promise<boolean> {
     const where = whereOf(saga);
-    const history = new History(where, await database.query<HistoryRow>(readHistory(saga.id)));
+    // Nothing was recorded of one that was never taken and that nobody has decided about.
+    const isNew = saga.rev === 1 && saga.signals === 0;
+    const rows = isNew ? [] : await database.query<HistoryRow>(readHistory(saga.id));
+    const history = new History(where, rows);
     if (task.attempt >= task.maxAttempts) {
       const message = `its turn was begun ${task.attempt} times and never ended: the process died, or could not write`;
       await stick(task, saga, history, { message });
