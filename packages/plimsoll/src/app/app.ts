@@ -240,7 +240,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       },
     });
     if (registry.sagas.size > 0) {
-      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      const sagaEvents = createEventFollower({ database, onWoken: worker.announce });
       pieces.sagaEvents = sagaEvents;
       await sagaEvents.start();
     }
