@@ -14,7 +14,7 @@ import type { Area } from './report.ts';
 import { printTable } from './report.ts';
 
 const here = import.meta.dirname;
-const areas = ['call', 'cache', 'cache-processes', 'gateway', 'overload', 'resilience', 'routing'];
+const areas = ['call', 'cache', 'cache-processes', 'gateway', 'jobs', 'overload', 'resilience', 'routing'];
 const condition = '--conditions=plimsoll:source';
 
 const { values, positionals } = parseArgs({

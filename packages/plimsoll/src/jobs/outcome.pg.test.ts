@@ -190,7 +190,7 @@ describe('a job', () => {
     );
     go.resolve();
     await expect.poll(() => ran, soon).toEqual(['urgent', 'later']);
-    expect(await left()).toMatchObject([{ state: 'scheduled', attempt: 0 }]);
+    await expect.poll(left, soon).toMatchObject([{ state: 'scheduled', attempt: 0 }]);
     expect(await database.query(sql`select run_at from plimsoll.task`)).toEqual([{ run_at: at }]);
   });
 
