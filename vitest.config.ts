@@ -8,6 +8,9 @@ const ssr = { resolve: { conditions: source, externalConditions: source } };
 // The tests of the template run where `plimsoll new` writes them.
 const exclude = ['**/node_modules/**', '**/dist/**', 'packages/cli/template/**', '**/.plimsoll/**'];
 
+/** Test files share their workers, and what these have loaded: half of the processor time. No module keeps what a file does. */
+const isolate = false;
+
 /** Minutes each: `npm run test:long`. */
 const long = {
   resolve,
@@ -37,9 +40,14 @@ export default defineConfig({
           name: 'unit',
           include: under('.test.ts'),
           exclude: [...exclude, '**/*.{pg,prop,e2e,long}.test.ts'],
+          isolate,
         },
       },
-      { resolve, ssr, test: { name: 'prop', include: under('.prop.test.ts'), exclude, testTimeout: 30_000 } },
+      {
+        resolve,
+        ssr,
+        test: { name: 'prop', include: under('.prop.test.ts'), exclude, isolate, testTimeout: 30_000 },
+      },
       {
         resolve,
         ssr,
@@ -47,6 +55,7 @@ export default defineConfig({
           name: 'pg',
           include: [...under('.pg.test.ts'), ...under('.e2e.test.ts')],
           exclude,
+          isolate,
           globalSetup: ['./tools/pg-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,

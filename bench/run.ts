@@ -14,7 +14,17 @@ import type { Area } from './report.ts';
 import { printTable } from './report.ts';
 
 const here = import.meta.dirname;
-const areas = ['call', 'cache', 'cache-processes', 'gateway', 'jobs', 'overload', 'resilience', 'routing'];
+const areas = [
+  'call',
+  'cache',
+  'cache-processes',
+  'durable',
+  'gateway',
+  'idempotency',
+  'overload',
+  'resilience',
+  'routing',
+];
 const condition = '--conditions=plimsoll:source';
 
 const { values, positionals } = parseArgs({

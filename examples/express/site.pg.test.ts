@@ -14,10 +14,13 @@ test('old routes and mounted ones carry the correlation id; declared errors are 
     const headers = {
       'x-correlation-id': 'visit-1',
       'content-type': 'application/json',
-      'idempotency-key': 'k1',
     };
     const order = (name: string): Promise<Response> =>
-      fetch(`${url}/api/greetings`, { method: 'POST', headers, body: JSON.stringify({ name }) });
+      fetch(`${url}/api/greetings`, {
+        method: 'POST',
+        headers: { ...headers, 'idempotency-key': `for ${name}` },
+        body: JSON.stringify({ name }),
+      });
 
     expect(await (await fetch(`${url}/old`, { headers })).json()).toEqual({
       text: 'hello old',
@@ -25,7 +28,7 @@ test('old routes and mounted ones carry the correlation id; declared errors are 
     });
     expect(await (await fetch(`${url}/api/greetings/grace`)).json()).toEqual({ text: 'hello grace' });
     const ordered = await order('grace');
-    expect([ordered.status, await ordered.json()]).toEqual([201, { name: 'grace', key: 'k1' }]);
+    expect([ordered.status, await ordered.json()]).toEqual([201, { name: 'grace', key: 'for grace' }]);
     const taken = await order('ada');
     expect(taken.status).toBe(409);
     expect(await taken.json()).toMatchObject({

@@ -66,12 +66,19 @@ test('a controller calls operations; declared errors are its to answer, input er
   try {
     await site.listen(0, '127.0.0.1');
     const url = await site.getUrl();
-    const headers = { 'content-type': 'application/json', 'idempotency-key': 'k1', 'x-user': 'grace' };
-    const order = async (body: object): Promise<unknown[]> => {
-      const answer = await fetch(`${url}/greetings`, { method: 'POST', headers, body: JSON.stringify(body) });
+    const order = async (body: { readonly name?: string }): Promise<unknown[]> => {
+      const answer = await fetch(`${url}/greetings`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          'idempotency-key': `for ${body.name}`,
+          'x-user': 'grace',
+        },
+        body: JSON.stringify(body),
+      });
       return [answer.status, await answer.json()];
     };
-    expect(await order({ name: 'grace' })).toEqual([201, { name: 'grace', key: 'k1', by: 'grace' }]);
+    expect(await order({ name: 'grace' })).toEqual([201, { name: 'grace', key: 'for grace', by: 'grace' }]);
     expect(await order({ name: 'ada' })).toEqual([409, { name: 'ada' }]);
     expect(await order({})).toMatchObject([400, { code: 'PL_INPUT_INVALID' }]);
     const greeted = await fetch(`${url}/greetings/alan`, { headers: { 'x-correlation-id': 'visit-1' } });

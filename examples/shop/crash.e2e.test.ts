@@ -178,7 +178,7 @@ test(`${kills} kills at random moments: nothing lost, every effect once`, { time
   expect(
     await database.one(sql`
     select count(*)::int as n from plimsoll.event e join plimsoll.subscription s on s.event_type = e.type
-    where not exists (select 1 from plimsoll.inbox i where i.subscription = s.name and i.event_id = e.id)`),
+    where not exists (select 1 from plimsoll.inbox i where i.subscription = s.name and i.position = e.position)`),
   ).toEqual(none);
 
   // Every order came to an end, and has exactly what its end says.

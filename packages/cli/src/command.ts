@@ -16,3 +16,9 @@ export interface CommandOption {
   readonly value?: string;
   readonly about: string;
 }
+
+/** Commands about one thing: `plimsoll views list`. */
+export interface CommandGroup {
+  readonly summary: string;
+  readonly commands: Readonly<Record<string, Command>>;
+}

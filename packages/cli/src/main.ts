@@ -2,17 +2,34 @@ import { parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import { dev } from './commands/dev.ts';
 import { doctor } from './commands/doctor.ts';
+import { events } from './commands/events.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
+import { sagas } from './commands/sagas.ts';
 import { start } from './commands/start.ts';
-import type { Command } from './command.ts';
+import { views } from './commands/views.ts';
+import type { Command, CommandGroup } from './command.ts';
 import { describeFailure, UsageError } from './failure.ts';
 
-const commands: Readonly<Record<string, Command>> = { new: newApp, start, dev, migrate, load, doctor, check };
+const commands: Readonly<Record<string, Command | CommandGroup>> = {
+  new: newApp,
+  start,
+  dev,
+  migrate,
+  load,
+  doctor,
+  check,
+  events,
+  sagas,
+  views,
+};
+
+const summaries = (of: Readonly<Record<string, { readonly summary: string }>>): readonly string[] =>
+  Object.entries(of).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
 
 function help(): string {
-  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  const rows = summaries(commands);
   return [
     'plimsoll: know how much load your backend takes, what breaks first, and switch on what fixes it',
     '',
@@ -22,6 +39,41 @@ function help(): string {
     '',
     'plimsoll <command> --help tells the options of a command.',
   ].join('\n');
+}
+
+function groupHelp(name: string, { summary, commands: own }: CommandGroup): string {
+  return [
+    `plimsoll ${name}: ${summary}`,
+    '',
+    `Usage: plimsoll ${name} <command> [options]`,
+    '',
+    ...summaries(own),
+    '',
+    `plimsoll ${name} <command> --help tells the options of a command.`,
+  ].join('\n');
+}
+
+/** The command that is meant, with what is left of the line; undefined when only help is. */
+function commandOf(
+  name: string,
+  rest: readonly string[],
+): { readonly name: string; readonly command: Command; readonly rest: readonly string[] } | undefined {
+  const found = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (found === undefined)
+    throw new UsageError(
+      `there is no command ${JSON.stringify(name)}; there are ${Object.keys(commands).join(', ')}`,
+    );
+  if (!('commands' in found)) return { name, command: found, rest };
+  const [own = '--help', ...more] = rest;
+  if (own.startsWith('-')) return undefined;
+  const command = Object.hasOwn(found.commands, own) ? found.commands[own] : undefined;
+  if (command === undefined)
+    throw new UsageError(
+      `there is no command ${JSON.stringify(`${name} ${own}`)}; there are ${Object.keys(found.commands)
+        .map((each) => `${name} ${each}`)
+        .join(', ')}`,
+    );
+  return { name: `${name} ${own}`, command, rest: more };
 }
 
 function commandHelp(name: string, command: Command): string {
@@ -43,16 +95,17 @@ function commandHelp(name: string, command: Command): string {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const [name, ...rest] = argv;
-  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+  const [first, ...others] = argv;
+  if (first === undefined || first === '--help' || first === '-h' || first === 'help') {
     process.stdout.write(`${help()}\n`);
-    return name === undefined ? 2 : 0;
+    return first === undefined ? 2 : 0;
   }
-  const command = commands[name];
-  if (command === undefined)
-    throw new UsageError(
-      `there is no command ${JSON.stringify(name)}; there are ${Object.keys(commands).join(', ')}`,
-    );
+  const meant = commandOf(first, others);
+  if (meant === undefined) {
+    process.stdout.write(`${groupHelp(first, commands[first] as CommandGroup)}\n`);
+    return others.length === 0 ? 2 : 0;
+  }
+  const { name, command, rest } = meant;
   if (rest.includes('--help') || rest.includes('-h')) {
     process.stdout.write(`${commandHelp(name, command)}\n`);
     return 0;

@@ -8,11 +8,13 @@ export {
   command,
   contract,
   event,
+  membersOf,
   query,
   type Command,
   type CommandJobOptions,
   type Contract,
   type Event,
+  type PersonalData,
   type Failure,
   type Query,
   type Result,
@@ -26,11 +28,15 @@ export {
   type EnqueueOptions,
   type Module,
   type QueryContext,
+  type StartOptions,
   type SubscriptionContext,
 } from './modules/module.ts';
+export { eraseSubject, type Erasure, type ErasureRequest } from './modules/erase-subject.ts';
+export { saga, type Run, type Saga } from './saga/saga.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';
 export { type Owns } from './modules/ownership.ts';
+export { view, type View } from './views/view.ts';
 export { type QueueLimits, type TaskRate } from './durable/limits.ts';
 export { sql } from './database/sql.ts';
 export { systemClock, type Clock } from './kernel/clock.ts';

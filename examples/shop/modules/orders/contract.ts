@@ -10,6 +10,16 @@ const status = z.enum(['placed', 'reserved', 'paid', 'shipped', 'rejected', 'dec
 const pence = z.int().nonnegative();
 /** What every step of an order needs to know; `customerId` is null for a guest. */
 const facts = z.object({ orderId, customerId: customerId.nullable(), country, pence });
+/** What the checkout starts from. */
+export const placedOrder = facts.extend({ lines });
+/** Where an order may go, with what is known by then. */
+const move = z.discriminatedUnion('to', [
+  facts.extend({ to: z.literal('reserved') }),
+  facts.extend({ to: z.literal('paid') }),
+  facts.extend({ to: z.literal('shipped'), tracking: z.string() }),
+  facts.extend({ to: z.literal('rejected'), missing: z.array(z.string()) }),
+  facts.extend({ to: z.literal('declined'), reason: z.string() }),
+]);
 const key = (payload: { readonly orderId: number }): string => String(payload.orderId);
 const summary = z.object({ orderId, status, placedAt: z.iso.datetime(), pence });
 
@@ -19,6 +29,8 @@ export const orders = contract('orders', {
     output: z.object({ orderId, pence }),
     errors: { UnknownProduct: z.object({ skus: z.array(z.string()) }) },
   }),
+  /** One move of an order, and its event; an order that is past it stays as it is. For the checkout. */
+  advance: command({ input: move }),
   /**
    * Goods sent back. `returnId` is chosen by the caller: the same one again changes nothing and answers the
    * same. The customer's word is enough: goods may have been bought before the shop's records begin.
@@ -47,12 +59,13 @@ export const orders = contract('orders', {
       })
       .nullable(),
   }),
-  placed: event({ payload: facts.extend({ lines }), key }),
+  placed: event({ payload: placedOrder, key }),
   reserved: event({ payload: facts, key }),
   paid: event({ payload: facts, key }),
   shipped: event({ payload: facts.extend({ tracking: z.string() }), key }),
   /** Out of stock. */
   rejected: event({ payload: facts.extend({ missing: z.array(z.string()) }), key }),
-  /** The bank said no. */
+  /** The bank said no, or somebody stopped the checkout. */
   declined: event({ payload: facts.extend({ reason: z.string() }), key }),
 });
+export type Move = z.output<typeof move>;

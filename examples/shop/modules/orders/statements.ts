@@ -51,15 +51,15 @@ export const insertReturn = ({ returnId, customerId, pence, lines }: NewReturn):
   )
   select id from returned`;
 
-/** False when the order is not in `from` any more: somebody else has moved it. */
+/** False when the order is not in `from` any more: it has been moved on. */
 export async function moveOrder(
   tx: Transaction,
   orderId: number,
-  move: { readonly from: Status; readonly to: Status; readonly tracking?: string },
+  move: { readonly from: readonly Status[]; readonly to: Status; readonly tracking?: string },
 ): Promise<boolean> {
   const moved = await tx.execute(sql`
     update orders.orders set status = ${move.to}, tracking = coalesce(${move.tracking ?? null}, tracking)
-    where id = ${orderId} and status = ${move.from}`);
+    where id = ${orderId} and status = any(${move.from})`);
   return moved === 1;
 }
 

@@ -1,6 +1,7 @@
 import { migrationsOf } from 'plimsoll';
 import { grantRoles } from 'plimsoll/boundaries';
 import { createDatabase, migrate as applyMigrations } from 'plimsoll/database';
+import { prepareViews } from 'plimsoll/views';
 import type { Command } from '../command.ts';
 import { loadPlan, planOption } from '../plan-file.ts';
 import { openServers } from '../servers.ts';
@@ -15,6 +16,8 @@ export const migrate: Command = {
     await using servers = await openServers(plan, (line) => void process.stderr.write(`${line}\n`));
     await using database = createDatabase({ url: servers.url, applicationName: `${plan.name} migrate` });
     const { applied, present } = await applyMigrations(database, migrationsOf(plan));
+    const views = plan.modules.flatMap((module) => module.views);
+    await prepareViews({ database, log: database }, views);
     if (plan.boundaries?.roles === true) await grantRoles(database, plan.modules);
     for (const file of applied) process.stdout.write(`applied ${file}\n`);
     process.stdout.write(`${applied.length} applied, ${present} were there\n`);

@@ -3,9 +3,17 @@ import { DoctorError } from './doctor-error.ts';
 
 export type OperationStatements = AppTelemetry['statementsPerOperation'][number];
 export type StatementCounts = OperationStatements['statements'][number];
+export type MissedInvalidation = NonNullable<AppTelemetry['cache']>['missed'][number];
 
-/** What the app tells of its statements by operation, since its start. */
-export async function readApp(target: string, signal: AbortSignal): Promise<readonly OperationStatements[]> {
+/** What the app tells of itself, since its start. */
+export interface AppReading {
+  /** By operation. */
+  readonly statements: readonly OperationStatements[];
+  /** Empty where nothing is cached. */
+  readonly missed: readonly MissedInvalidation[];
+}
+
+export async function readApp(target: string, signal: AbortSignal): Promise<AppReading> {
   const url = `${target}/-/telemetry`;
   const answer = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) }).catch(
     (cause: unknown) => {
@@ -24,7 +32,8 @@ export async function readApp(target: string, signal: AbortSignal): Promise<read
       'PL_DOCTOR_UNREACHABLE',
       `${url} answered ${answer.status} without \`statementsPerOperation\`; the target has to be a Plimsoll app of this version or newer`,
     );
-  return body.statementsPerOperation as readonly OperationStatements[];
+  const { statementsPerOperation, cache } = body as Pick<AppTelemetry, 'statementsPerOperation' | 'cache'>;
+  return { statements: statementsPerOperation, missed: cache?.missed ?? [] };
 }
 
 /** What happened between two readings. An app that was started anew in between began at zero. */

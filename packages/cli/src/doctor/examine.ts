@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { appDelta, readApp } from './app-window.ts';
 import { DoctorError } from './doctor-error.ts';
 import { ranked, type DoctorReport, type OperationCost } from './finding.ts';
+import { describeMissed } from './missed-invalidation.ts';
 import { findMissingIndexes } from './missing-index.ts';
 import { findNPlusOne } from './n-plus-one.ts';
 import { p95Of, readTimes, timesDelta, type OperationTimes } from './operation-times.ts';
@@ -43,7 +44,9 @@ export async function examine(options: ExamineOptions): Promise<DoctorReport> {
   const timesAfter = await readTimes(target, signal);
   const serversAfter = await readServers(urls);
 
-  const operations = appDelta(appBefore, appAfter).filter(({ executions }) => executions > 0);
+  const operations = appDelta(appBefore.statements, appAfter.statements).filter(
+    ({ executions }) => executions > 0,
+  );
   const executions = operations.reduce((sum, one) => sum + one.executions, 0);
   if (executions === 0)
     throw new DoctorError(
@@ -77,7 +80,7 @@ export async function examine(options: ExamineOptions): Promise<DoctorReport> {
   return {
     target,
     windowMs: Math.round(watchedMs),
-    findings: ranked(found),
+    findings: [...appAfter.missed.map(describeMissed), ...ranked(found)],
     examined: {
       operations: operations.length,
       executions,

@@ -1,4 +1,21 @@
-export interface Finding {
+/** What is wrong: answers that may be wrong come first, then what costs time. */
+export type Finding = CacheFinding | StatementFinding;
+
+/** A command changes what a cached query answers, and nobody tells the cache. */
+export interface CacheFinding {
+  readonly rule: 'missed-invalidation';
+  readonly title: string;
+  /** The query, and the command. */
+  readonly operations: readonly [query: string, writer: string];
+  readonly table: string;
+  readonly evidence: readonly string[];
+  readonly fix: Fix;
+  /** Run after the fix, while the command is in use. */
+  readonly verify: string;
+}
+
+/** A statement that takes more time than it has to. */
+export interface StatementFinding {
   readonly rule: 'n-plus-one' | 'missing-index';
   /** What is wrong, in one line. */
   readonly title: string;
@@ -75,7 +92,7 @@ export interface DoctorReport {
 }
 
 /** Proved findings first, then by what the fix saves. */
-export function ranked(findings: readonly Finding[]): readonly Finding[] {
+export function ranked(findings: readonly StatementFinding[]): readonly StatementFinding[] {
   return findings.toSorted(
     (a, b) => Number(b.proved) - Number(a.proved) || b.cost.savedMsPerSecond - a.cost.savedMsPerSecond,
   );

@@ -22,7 +22,16 @@ export { DoctorError } from './doctor-error.ts';
 export type { DoctorErrorCode } from './doctor-error.ts';
 export { doctorDefaults, examine } from './examine.ts';
 export type { ExamineOptions } from './examine.ts';
-export type { DoctorReport, Finding, FindingCost, Fix, Gain, OperationCost } from './finding.ts';
+export type {
+  CacheFinding,
+  DoctorReport,
+  Finding,
+  FindingCost,
+  Fix,
+  Gain,
+  OperationCost,
+  StatementFinding,
+} from './finding.ts';
 export { renderFindings } from './render-findings.ts';
 export type { RenderOptions } from './render-findings.ts';
 export { thresholds } from './thresholds.ts';

@@ -1,6 +1,6 @@
 import { sql } from 'plimsoll';
 import { createDatabase, type Session } from 'plimsoll/database';
-import type { Finding, Gain, OperationCost } from './finding.ts';
+import type { Gain, OperationCost, StatementFinding } from './finding.ts';
 import { createIndexSql, indexCandidates, type IndexCandidate } from './index-candidates.ts';
 import {
   explain,
@@ -33,7 +33,7 @@ export interface MissingIndexInput {
 }
 
 export interface MissingIndexResult {
-  readonly findings: readonly Finding[];
+  readonly findings: readonly StatementFinding[];
   readonly blindSpots: readonly string[];
 }
 
@@ -93,7 +93,7 @@ export async function findMissingIndexes(input: MissingIndexInput): Promise<Miss
       input.signal.throwIfAborted();
       suspects.push(...(await suspectsIn(reading, statement, blindSpots)));
     }
-    const findings: Finding[] = [];
+    const findings: StatementFinding[] = [];
     for (const suspect of suspects) {
       input.signal.throwIfAborted();
       const finding = await examine(making, version, suspect, input);
@@ -153,7 +153,7 @@ async function examine(
   version: number,
   suspect: Suspect,
   input: MissingIndexInput,
-): Promise<Finding | undefined> {
+): Promise<StatementFinding | undefined> {
   if (version < twinNeedsVersion)
     return describe(
       suspect,
@@ -187,7 +187,7 @@ async function prove(twin: Twin, suspect: Suspect): Promise<Proof | string | und
   return best;
 }
 
-function describe(suspect: Suspect, proof: Proof | string, input: MissingIndexInput): Finding {
+function describe(suspect: Suspect, proof: Proof | string, input: MissingIndexInput): StatementFinding {
   const { statement, scan, rows, pages, candidates } = suspect;
   const proved = typeof proof !== 'string';
   const index = proved ? proof.index : candidates[0];
@@ -248,7 +248,7 @@ function megabytes(index: IndexCandidate | undefined, { keyWidths, rows }: Suspe
 }
 
 /** Two statements may ask for the same index: it is one finding, with the dearer statement. */
-function onePerIndex(findings: readonly Finding[]): readonly Finding[] {
+function onePerIndex(findings: readonly StatementFinding[]): readonly StatementFinding[] {
   const seen = new Set<string>();
   return findings.filter(({ fix }) => fix.sql === undefined || (!seen.has(fix.sql) && seen.add(fix.sql)));
 }

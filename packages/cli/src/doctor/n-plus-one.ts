@@ -1,5 +1,5 @@
 import type { OperationStatements, StatementCounts } from './app-window.ts';
-import type { Finding, OperationCost } from './finding.ts';
+import type { OperationCost, StatementFinding } from './finding.ts';
 import { oneLine } from './statement-text.ts';
 import { thresholds } from './thresholds.ts';
 
@@ -15,7 +15,7 @@ export interface NPlusOneInput {
 }
 
 /** Statements that one execution of an operation runs again and again. Writes in a loop count as well. */
-export function findNPlusOne(input: NPlusOneInput): readonly Finding[] {
+export function findNPlusOne(input: NPlusOneInput): readonly StatementFinding[] {
   const { operations } = input;
   const totalMs = sum(operations.flatMap(({ statements }) => statements.map((one) => one.totalMs)));
   return operations.flatMap((operation) =>
@@ -56,7 +56,7 @@ function describe(
   statement: StatementCounts,
   totalMs: number,
   { windowMs, verify, operationCostOf }: NPlusOneInput,
-): Finding {
+): StatementFinding {
   const cost = operationCostOf(statement.text, [operation.operation]);
   const seconds = windowMs / 1_000;
   const ran = sum(statement.perExecution);

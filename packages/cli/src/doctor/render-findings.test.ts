@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { ranked, type DoctorReport, type Finding } from './finding.ts';
+import { ranked, type DoctorReport, type StatementFinding } from './finding.ts';
 import { renderFindings } from './render-findings.ts';
 
-const index: Finding = {
+const index: StatementFinding = {
   rule: 'missing-index',
   title: 'orders.orders is read whole for a few rows: an index is missing',
   operations: ['orders.byCustomer'],
@@ -21,7 +21,7 @@ const index: Finding = {
   proved: true,
   verify: 'plimsoll load --seed 1',
 };
-const loop: Finding = {
+const loop: StatementFinding = {
   rule: 'n-plus-one',
   title: 'orders.byCustomer runs one statement 9.5 times in each execution',
   operations: ['orders.byCustomer'],
@@ -90,7 +90,7 @@ test('without findings it says what it has seen, and what it could not', () => {
 });
 
 test('a finding that is not proved says why, promises nothing, and stands behind those that are', () => {
-  const unproved: Finding = {
+  const unproved: StatementFinding = {
     ...index,
     gain: { ...index.gain, after: null },
     cost: { ...index.cost, savedMsPerSecond: 0, share: 0.99 },

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import { latencyText, rateText, shareText, wrap } from '../load/text.ts';
-import type { DoctorReport, Finding, OperationCost } from './finding.ts';
+import type { CacheFinding, DoctorReport, Finding, OperationCost, StatementFinding } from './finding.ts';
 
 export interface RenderOptions {
   /** Default off: the caller knows about NO_COLOR and whether this is a terminal. */
@@ -47,10 +47,31 @@ function headline(report: DoctorReport, width: number, paint: Paint): string[] {
 }
 
 function one(finding: Finding, position: number, width: number, paint: Paint): string[] {
+  return finding.rule === 'missed-invalidation'
+    ? staleAnswer(finding, position, width, paint)
+    : slowStatement(finding, position, width, paint);
+}
+
+function staleAnswer(
+  { title, evidence, fix, verify }: CacheFinding,
+  position: number,
+  width: number,
+  paint: Paint,
+): string[] {
+  const add = (label: string, text: string): string[] => section(label, text, width, paint);
+  return [
+    ...wrap(`${position}. ${title}`, width).map((line) => paint('bold', line)),
+    ...evidence.flatMap((line, index) => add(index === 0 ? 'Evidence' : '', line)),
+    ...add('Fix', fix.text),
+    ...(fix.code === undefined ? [] : codeLines(fix.code, width, paint)),
+    ...add('Prove', `${verify}   (after the fix, while the command is in use)`),
+  ];
+}
+
+function slowStatement(finding: StatementFinding, position: number, width: number, paint: Paint): string[] {
   const { cost, gain, fix, proved, operations } = finding;
   const add = (label: string, text: string): string[] => section(label, text, width, paint);
-  const code = (text: string): string[] =>
-    wrap(text, width - labelWidth).map((line) => `${' '.repeat(labelWidth)}${paint('cyan', line)}`);
+  const code = (text: string): string[] => codeLines(text, width, paint);
   const what = finding.rule === 'n-plus-one' ? 'of the time on statements' : 'of all database time';
   return [
     ...wrap(`${position}. ${finding.title}${proved ? '' : ' (not proved)'}`, width).map((line) =>
@@ -84,7 +105,10 @@ function operationText({ name, share, meanMs, p95 }: OperationCost): string {
   return `${shareText(share)} of the time of ${name}, which takes ${latencyText(meanMs)} on average; its p95 is ${bounds}`;
 }
 
-function gainText({ gain, cost, rule }: Finding): string {
+const codeLines = (text: string, width: number, paint: Paint): string[] =>
+  wrap(text, width - labelWidth).map((line) => `${' '.repeat(labelWidth)}${paint('cyan', line)}`);
+
+function gainText({ gain, cost, rule }: StatementFinding): string {
   const figure = (value: number): string =>
     Number(value.toPrecision(3)).toLocaleString('en-US', { maximumFractionDigits: 1 });
   if (gain.after === null) return `unknown; the ${gain.unit} is ${figure(gain.before)} today`;

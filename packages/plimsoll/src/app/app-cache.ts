@@ -82,6 +82,8 @@ export function openAppCache(
     check,
     queries: createQueryCaches({ cache, queries, check, formOf, strict: !production }),
     async start() {
+      // Without a history the primary cannot say what this process has missed; that is asked as the cache starts.
+      await database.settle(database.seenUntilNow()).catch(() => undefined);
       await cache.start();
       await relay.start();
     },

@@ -47,6 +47,23 @@ export function appGauges(
   ];
 }
 
+/** Sagas that have not ended, by state. */
+export function sagaGauges(counts: object | undefined): readonly Metric[] {
+  if (counts === undefined) return [];
+  return [
+    {
+      name: 'plimsoll.sagas',
+      unit: '{saga}',
+      description: 'Sagas that have not ended, by state; stuck ones wait for a decision by hand.',
+      kind: 'gauge',
+      points: Object.entries(counts).map(([state, value]) => ({
+        attributes: { state },
+        value: Number(value),
+      })),
+    },
+  ];
+}
+
 /** How the replicas are, and what the canary has found. */
 export function routingGauges({ replicas, canary }: ReturnType<Database['routing']>): readonly Metric[] {
   if (replicas.length === 0) return [];

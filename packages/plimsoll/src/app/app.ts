@@ -1,7 +1,6 @@
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
-import { newTaskId } from '../durable/task-id.ts';
 import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
@@ -9,9 +8,7 @@ import { createGateway, type Gateway } from '../gateway/gateway.ts';
 import { countsInDatabase } from '../gateway/route-limits.ts';
 import { createSessionStore } from '../gateway/session-store.ts';
 import { createCron } from '../jobs/cron.ts';
-import { newJob } from '../jobs/job.ts';
-import { acceptJob, jobStatus } from '../jobs/receipt.ts';
-import { createContext, currentContext } from '../kernel/context.ts';
+import { jobStatus } from '../jobs/receipt.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Seen } from '../kernel/seen.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
@@ -20,7 +17,11 @@ import { createModulePolicies, type ModulePolicies } from '../modules/module-pol
 import { createRegistry } from '../modules/registry.ts';
 import { createRuntime, type Runtime } from '../modules/runtime.ts';
 import type { PolicyState } from '../policy/policy.ts';
+import { eventLag, type EventLag } from '../outbox/lag.ts';
+import { createEventPressure, type EventPressure } from '../outbox/pressure.ts';
 import { createRelay } from '../outbox/relay.ts';
+import { countSagas, type SagaCounts } from '../saga/read.ts';
+import { createEventFollower } from '../saga/wait-events.ts';
 import type { ShedderState } from '../shed/shedder.ts';
 import { createTelemetry, type Telemetry, type TelemetrySnapshot } from '../telemetry/telemetry.ts';
 import { otlpFromEnvironment } from '../telemetry/otlp-environment.ts';
@@ -33,13 +34,18 @@ import {
   type OperationStatements,
   type StatementCounter,
 } from '../telemetry/statement-counts.ts';
+import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges, routingGauges } from './app-gauges.ts';
+import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
+import { eventGauges } from './event-gauges.ts';
+import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import { limitsOf } from './job-limits.ts';
 import type { Plan } from './plan.ts';
+import type { ViewReadsState } from '../views/reads.ts';
+import type { ViewStatus } from '../views/status.ts';
 import { shedOf } from './shed-of-plan.ts';
 import { openRateLimitDatabase, type RateLimitDatabase } from './rate-limit-database.ts';
 
@@ -66,8 +72,14 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly policies: { readonly modules: readonly PolicyState[]; readonly outgoing: readonly object[] };
   /** Durable work by state; `outbox` is events that have no position yet. */
   readonly tasks: TaskCounts;
+  /** How far the outbox, the subscriptions and the readers of the log are behind. */
+  readonly events: EventLag;
+  /** Sagas that have not ended, by state; undefined where no module has one. */
+  readonly sagas?: SagaCounts;
   /** What is kept of queries; undefined where the plan caches none. */
   readonly cache?: CacheState & { readonly missed: readonly MissedInvalidation[] };
+  /** How far views are behind, and how often readers waited for them; undefined where no module has one. */
+  readonly views?: ViewReadsState & { readonly tables: readonly ViewStatus[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
 }
@@ -100,6 +112,8 @@ export interface App extends Lifecycle {
   /** The newest slow requests, oldest first, sampled or not. */
   slowRequests(): readonly SlowRequest[];
   taskCounts(): Promise<TaskCounts>;
+  /** The tables of the views of its modules, and how far each is behind the log. */
+  views(): Promise<readonly ViewStatus[]>;
 }
 
 /** What exists between start and stop. */
@@ -112,9 +126,12 @@ interface Running {
   statements: StatementCounter;
   cache: AppCache;
   rateLimits: RateLimitDatabase;
+  pressure: EventPressure;
   relay: Loop;
+  views: AppViews;
   worker: Worker;
   cron: Loop;
+  sagaEvents: Loop;
   gateway: Gateway;
   stopLogs: () => void;
 }
@@ -179,6 +196,20 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     }
     const { cache } = pieces;
 
+    const { budget, ...kept } = plan.events ?? {};
+    if (budget !== undefined) {
+      pieces.pressure = createEventPressure({ database, budget });
+      await pieces.pressure.start();
+    }
+    const { pressure } = pieces;
+
+    const views = openAppViews(plan, { database, scope, wakeRelay: () => relay.wake() });
+    if (views !== undefined) {
+      pieces.views = views;
+      // Its tables are there before roles are granted what they may use.
+      await views.builder.start();
+    }
+
     const policies = createModulePolicies({ scope, ...plan.policies });
     pieces.policies = policies;
     const runtime = createRuntime({
@@ -191,9 +222,13 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
             caches: cache.queries,
             invalidations: { cache: cache.cache.name, relay: cache.relay, check: cache.check },
           }),
+      ...(views === undefined ? {} : { viewReads: views.reads }),
       strictCalls: options.strictCalls ?? process.env['NODE_ENV'] !== 'production',
       jsonCalls: options.jsonCalls ?? process.env['NODE_ENV'] !== 'production',
+      ...(plan.idempotency === undefined ? {} : { idempotency: plan.idempotency }),
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
+      ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
+      ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
       onCommitted: () => {
         relay.wake();
         worker.announce();
@@ -209,8 +244,18 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       database,
       subscriptions: runtime.subscriptionRecords,
       modules: plan.modules.map((module) => module.name),
-      onMoved: worker.announce,
+      ...kept,
+      onMoved: () => {
+        worker.announce();
+        pieces.sagaEvents?.wake();
+        views?.moved();
+      },
     });
+    if (registry.sagas.size > 0) {
+      const sagaEvents = createEventFollower({ database, onWoken: worker.wake });
+      pieces.sagaEvents = sagaEvents;
+      await sagaEvents.start();
+    }
     pieces.runtime = runtime;
     pieces.relay = relay;
     await relay.start();
@@ -238,17 +283,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       scope,
       call: runtime.call,
       settle: (seen) => database.settle(seen),
-      enqueue: async (operation, input) => {
-        const job = newJob(currentContext() ?? createContext(), {
-          ...operation.job,
-          id: newTaskId(),
-          name: operation.id,
-          input,
-        });
-        await database.execute(acceptJob(job));
-        worker.announce();
-        return job.id;
-      },
+      enqueue: createAcceptance(database, worker.announce, plan.idempotency),
       jobStatus: (jobId) => jobStatus(database, jobId),
       ready: () => database.ping(),
       telemetry: (lastMs) => snapshot(lastMs),
@@ -266,14 +301,17 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function stop(): Promise<void> {
-    const { gateway, worker, cron, relay, cache, rateLimits, database, telemetry, statements, stopLogs } =
-      pieces;
+    const { gateway, worker, cron, sagaEvents, relay, pressure, views, cache, rateLimits } = pieces;
+    const { database, telemetry, statements, stopLogs } = pieces;
     pieces = {};
     const endings = [
       () => gateway?.stop(),
       () => cron?.stop(),
       () => worker?.stop(),
+      () => sagaEvents?.stop(),
       () => relay?.stop(),
+      () => pressure?.stop(),
+      () => views?.builder.stop(),
       () => cache?.stop(),
       () => rateLimits?.close(),
       () => database?.close(),
@@ -312,12 +350,20 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function gauges(): Promise<readonly Metric[]> {
-    const { database, gateway } = pieces;
+    const { database, gateway, views } = pieces;
+    const tables = await views?.list().catch(() => undefined);
     // A database that is down is when numbers are wanted most.
     const tasks = await taskCounts().catch(() => undefined);
-    return database === undefined
-      ? []
-      : [...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks), ...routingGauges(database.routing())];
+    if (database === undefined) return [];
+    const lag = await eventLag(database).catch(() => undefined);
+    const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
+    return [
+      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
+      ...(lag === undefined ? [] : eventGauges(lag)),
+      ...sagaGauges(sagas),
+      ...routingGauges(database.routing()),
+      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
+    ];
   }
 
   async function metrics(): Promise<string> {
@@ -325,7 +371,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
   }
 
   async function snapshot(lastMs: number): Promise<AppTelemetry> {
-    const { gateway, cache } = pieces;
+    const { gateway, cache, views } = pieces;
     const shed = gateway?.shed();
     return {
       ...need('telemetry').snapshot(lastMs),
@@ -338,7 +384,10 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
       tasks: await taskCounts(),
+      events: await eventLag(need('database')),
+      ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
+      ...(views === undefined ? {} : { views: { ...views.reads.state(), tables: await views.list() } }),
       statementsPerOperation: need('statements').snapshot(),
     };
   }
@@ -359,6 +408,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
     taskCounts,
+    views: async () => (await pieces.views?.list()) ?? [],
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);
 }

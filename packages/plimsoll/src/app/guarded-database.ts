@@ -5,6 +5,7 @@ import { roleDatabase } from '../boundaries/role-database.ts';
 import { loadSqlParser } from '../boundaries/sql-parser.ts';
 import type { Database } from '../database/database.ts';
 import type { InvalidationCheck } from '../modules/invalidation-check.ts';
+import { createViewUse } from '../modules/view-use.ts';
 import type { Plan } from './plan.ts';
 
 /**
@@ -20,12 +21,21 @@ export async function guardedDatabase(
     plan.boundaries ?? {};
   const confined = roles ? roleDatabase(database, await grantRoles(database, plan.modules)) : database;
   if (statements === 'off' && check === undefined) return confined;
+  const hasViews = statements !== 'off' && plan.modules.some(({ views }) => views.length > 0);
+  const use = hasViews ? createViewUse(plan.modules, database.scope, statements === 'refuse') : undefined;
   const guard = createStatementGuard({
     modules: plan.modules,
     parser: await loadSqlParser(),
     scope: database.scope,
     foreign: statements,
-    ...(check === undefined ? {} : { onTables: (context, tables) => check.touched(context, tables) }),
+    ...(check === undefined && use === undefined
+      ? {}
+      : {
+          onTables(context, tables) {
+            use?.(context, tables);
+            check?.touched(context, tables);
+          },
+        }),
     roles,
   });
   return guardDatabase(confined, guard);

@@ -5,7 +5,10 @@ import { moduleMigrations } from '../modules/migrations.ts';
 import { sessionMigrations } from '../gateway/session-migrations.ts';
 import { rateLimitMigrations } from '../rate-limit/migrations.ts';
 import { routingMigrations } from '../database/routing/migrations.ts';
+import { sagaMigrations } from '../saga/migrations.ts';
 import { outboxMigrations } from '../outbox/migrations.ts';
+import { idempotencyMigrations } from '../idempotency/migrations.ts';
+import { viewMigrations } from '../views/migrations.ts';
 import type { PlanOptions } from './plan-options.ts';
 
 /** All migrations of a plan in the order to apply them: the runtime's own, then each module's. */
@@ -14,7 +17,10 @@ export function migrationsOf(plan: Pick<PlanOptions, 'modules'>): readonly Migra
     routingMigrations,
     jobMigrations,
     outboxMigrations,
+    sagaMigrations,
+    viewMigrations,
     sessionMigrations,
+    idempotencyMigrations,
     moduleMigrations,
     rateLimitMigrations,
     cacheMigrations,

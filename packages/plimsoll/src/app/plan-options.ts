@@ -6,10 +6,14 @@ import type { ProcessTierOptions } from '../cache/options.ts';
 import type { SharedStore } from '../cache/shared-store.ts';
 import type { Purger } from '../http-cache/purger.ts';
 import type { WorkerOptions } from '../durable/worker.ts';
+import type { EventBudget } from '../outbox/pressure.ts';
+import type { ViewBuilderOptions } from '../views/builder.ts';
+import type { ViewReadsOptions } from '../views/reads.ts';
 import type { GatewayOptions } from '../gateway/options.ts';
 import type { SessionOptions } from '../gateway/session-store.ts';
 import type { Route } from '../gateway/route.ts';
 import type { AnyOperation } from '../modules/contract.ts';
+import type { CommandRecordOptions } from '../modules/command-record.ts';
 import type { Module } from '../modules/module.ts';
 import type { CachedQuery } from '../modules/query-cache.ts';
 import type { ModulePolicy, ModulePolicyOverride } from '../modules/module-policies.ts';
@@ -65,6 +69,8 @@ export interface CachePlan {
 }
 
 export interface PlanOptions {
+  /** How long, and of what size, the answers of commands under a key are kept. */
+  readonly idempotency?: CommandRecordOptions;
   /** Shown in logs and in pg_stat_activity. */
   readonly name: string;
   readonly modules: readonly Module[];
@@ -124,7 +130,28 @@ export interface PlanOptions {
   };
   /** Which queries are cached, and where. Default none. */
   readonly cache?: CachePlan;
+  /** How long events are kept, and how far they may be behind. */
+  readonly events?: {
+    /**
+     * How long events are kept at least, in milliseconds; then they go by whole partitions, when every view and every
+     * replay has read them. Default for ever.
+     */
+    readonly retainMs?: number;
+    /** How long a partition of the log should last, which is how much longer events may be kept. Default 7 days. */
+    readonly partitionMs?: number;
+    /**
+     * Beyond it, commands of outside requests that emit what is behind are refused with 503; what events and jobs set
+     * off goes on. Default none.
+     */
+    readonly budget?: EventBudget;
+  };
   readonly worker?: Pick<WorkerOptions, 'concurrency' | 'pollMs' | 'drainMs' | 'backoff'>;
+  /** How views are filled, and how long a reader waits for what it has written: `waitMs`, default 500. */
+  readonly views?: Pick<
+    ViewBuilderOptions,
+    'pollMs' | 'batch' | 'targetMs' | 'concurrency' | 'restShare' | 'statementTimeoutMs' | 'switches'
+  > &
+    Pick<ViewReadsOptions, 'waitMs'>;
   readonly boundaries?: {
     /** Where `plimsoll check boundaries` finds one folder per module, from the plan's folder. Default `modules`. */
     readonly modulesDir?: string;

@@ -8,9 +8,11 @@ import { methodOf, routeProblems } from '../gateway/route.ts';
 import { seenProblems } from '../gateway/seen-exchange.ts';
 import { sessionProblems } from '../gateway/session-store.ts';
 import { cachedQueryProblems } from '../modules/query-cache.ts';
+import { commandRecordProblems } from '../modules/command-record.ts';
 import { modulePolicyProblems } from '../modules/module-policies.ts';
 import { shedProblems } from '../shed/options.ts';
 import { createRegistry, type Registry } from '../modules/registry.ts';
+import { builderProblems, viewBuilderDefaults } from '../views/builder.ts';
 import { breakerProblems } from '../breaker/options.ts';
 import { poolBreakerDefaults } from '../database/pool-guard.ts';
 import type { Objective, PlanOptions } from './plan-options.ts';
@@ -47,7 +49,7 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
     false,
   );
 
-  const { http = {}, database = {}, worker = {} } = plan;
+  const { http = {}, database = {}, worker = {}, events = {} } = plan;
   number('http.port', http.port, 0, 65_535, true);
   number('http.maxBodyBytes', http.maxBodyBytes, 1, 1_073_741_824, true);
   number('http.requestTimeoutMs', http.requestTimeoutMs, 1, 3_600_000, true);
@@ -68,6 +70,8 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
       `is ${JSON.stringify(proxy)}; want an address or a network such as "10.0.0.0/8"`,
     );
   }
+  for (const { path, message } of commandRecordProblems(plan.idempotency ?? {}))
+    problems.push({ path: `idempotency.${path}`, message });
   number('telemetry.sampleRatio', plan.telemetry?.sampleRatio, 0, 1, false);
   number('telemetry.slowMs', plan.telemetry?.slowMs, 0, 3_600_000, false);
   number('telemetry.poolWaitMs', plan.telemetry?.poolWaitMs, 0, 3_600_000, false);
@@ -89,9 +93,16 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
   // The value is not shown: it may hold a password.
   for (const { path, url } of urls)
     check(path, /^postgres(ql)?:\/\//.test(url) && URL.canParse(url), 'is not a postgres:// URL');
+  number('events.retainMs', events.retainMs, 60_000, 100 * 365 * 86_400_000, true);
+  number('events.partitionMs', events.partitionMs, 60_000, 365 * 86_400_000, true);
+  number('events.budget.outboxMs', events.budget?.outboxMs, 1, 86_400_000, true);
+  number('events.budget.backlog', events.budget?.backlog, 1, 1_000_000_000, true);
   number('worker.concurrency', worker.concurrency, 1, 1_000, true);
   number('worker.pollMs', worker.pollMs, 10, 60_000, true);
   number('worker.drainMs', worker.drainMs, 0, 3_600_000, true);
+  number('views.waitMs', plan.views?.waitMs, 0, 60_000, false);
+  for (const { path, message } of builderProblems({ ...viewBuilderDefaults, ...plan.views }))
+    problems.push({ path: `views.${path}`, message });
 
   check(
     'boundaries.statements',
@@ -165,8 +176,16 @@ export function planProblems(plan: PlanOptions): readonly Problem[] {
     }
   }
 
-  for (const [index, { operation }] of (cache?.queries ?? []).entries())
+  for (const [index, { operation }] of (cache?.queries ?? []).entries()) {
     known(`cache.queries[${index}]`, operation.id, operation);
+    const reads = plan.modules.find(({ name }) => name === operation.contract)?.reads;
+    const views = reads?.[operation.id.slice(operation.contract.length + 1)] ?? [];
+    check(
+      `cache.queries[${index}]`,
+      views.length === 0,
+      `${operation.id} reads the view ${views.join(', ')}, which follows its events by a moment, so what is kept could be from before an invalidation; a view is a kept answer already`,
+    );
+  }
 
   const sound = (path: string, of: Objective): void => {
     number(`${path}.p95Ms`, of.p95Ms ?? null, 0.1, 3_600_000, false);

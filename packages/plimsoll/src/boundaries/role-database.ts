@@ -8,7 +8,7 @@ import { explainRefusal } from './role-refusal.ts';
 
 interface ModuleRole {
   readonly role: string;
-  readonly begin: Sql;
+  readonly set: Sql;
   readonly beginRead: Sql;
 }
 /** Whose handler runs now, and as which role. */
@@ -16,7 +16,6 @@ export interface Running extends ModuleRole {
   readonly operation: string;
 }
 
-const begin = sql`begin`;
 /** Not `none`: the user of the connection may have a role of its own, by `alter role … set role`. */
 const ownRole = sql`set local role to default`;
 
@@ -29,7 +28,7 @@ export function roleDatabase(database: Database, roles: ReadonlyMap<string, stri
   const byModule = new Map<string, ModuleRole>();
   for (const [module, role] of roles) {
     const set = sql`set local role ${sql.id(role)}`;
-    byModule.set(module, { role, begin: sql`begin; ${set}`, beginRead: sql`begin read only; ${set}` });
+    byModule.set(module, { role, set, beginRead: sql`begin read only; ${set}` });
   }
 
   function runningNow(): Running | undefined {
@@ -67,7 +66,7 @@ export function roleDatabase(database: Database, roles: ReadonlyMap<string, stri
         },
         {
           ...options,
-          begin: () => (returned ? begin : running.begin),
+          holds: () => (returned ? undefined : running.set),
           ...(beforeCommit === undefined
             ? {}
             : { beforeCommit: (tx: Transaction) => beforeCommit(transactionOf(tx, asOwner(tx))) }),

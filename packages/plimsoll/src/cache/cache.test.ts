@@ -543,6 +543,32 @@ test('who is answered has seen what the load has shown, whatever tier answers', 
   expect((await by(other, never)).mark('db')).toMatchObject({ read: 5n });
 });
 
+test('what a process fills before it knows what it has missed is dropped once it does', async () => {
+  const answered = Promise.withResolvers<void>();
+  // The stream knows no position, as one that was lost with its server, and the row of the invalidation is deleted.
+  const cache = createCache({
+    name: 'lost',
+    bus: memoryBus(),
+    truth: {
+      async read() {
+        await answered.promise;
+        return { at: { epoch: '1.a', lsn: 10n }, rows: [], known: [] };
+      },
+    },
+  });
+  await cache.start();
+  // A replica that is late, until it is told what it must show.
+  const get = (): Promise<string> =>
+    cache.get('k', { ttlMs: 60_000, tags: ['t'] }, ({ atLeast }) =>
+      atLeast !== undefined && atLeast.lsn >= 10n ? 'new' : 'old',
+    );
+  expect(await get()).toBe('old');
+  expect(await get()).toBe('old');
+  answered.resolve();
+  await expect.poll(get, { timeout: 5_000 }).toBe('new');
+  await cache.stop();
+});
+
 test('an invalidation without a position takes that of the commit that its context has made', async () => {
   const cache = createCache({ name: 'committed' });
   const seen = new Seen();

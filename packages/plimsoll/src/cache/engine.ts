@@ -60,6 +60,7 @@ export class CacheEngine implements Cache {
       onTrust: (trusted, floor) => {
         this.#kept.trust(trusted, floor);
         this.#through?.distrust();
+        if (trusted) this.#through?.begin();
       },
     });
     if (settings.truth !== undefined) this.#through = this.#openHeard(settings.truth);
@@ -87,7 +88,10 @@ export class CacheEngine implements Cache {
     if (settings.sampleEvery > 0) this.#sampler = new Sampler(this.#kept, this.#counts, settings);
     this.lifecycle = createLifecycle({
       name: `cache ${name}`,
-      start: async () => await this.#bus?.start(),
+      start: async () => {
+        await this.#bus?.start();
+        await this.#through?.begun();
+      },
       stop: async () => await this.#bus?.stop(),
     });
   }
@@ -368,6 +372,10 @@ export class CacheEngine implements Cache {
       },
       catchUp: () => this.#bus?.catchUp() ?? Promise.resolve(true),
       endHistory: () => this.clear(),
+      beginAt: (at) => {
+        const everything = { keys: [], tags: [], everything: true, floor: markOf(at) };
+        this.#kept.invalidate(everything, this.#coarse.tick());
+      },
     });
   }
 }

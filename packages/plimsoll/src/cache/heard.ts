@@ -25,6 +25,11 @@ export interface HeardOptions {
   readonly catchUp: () => Promise<boolean>;
   /** Another history has begun, and what is kept may be of commits that are lost. */
   readonly endHistory: () => Promise<unknown>;
+  /**
+   * What is kept here was filled by who had not heard of all that was invalidated: from now on it must be at or past
+   * this position.
+   */
+  readonly beginAt: (at: Position) => void;
 }
 
 /**
@@ -40,6 +45,9 @@ export class Heard {
   #life = 0;
   #through: Position | undefined;
   #underWay: Promise<void> | undefined;
+  // Ends the tries of the life before.
+  #beginning = new AbortController();
+  #firstTry: Promise<void> = Promise.resolve();
 
   constructor(options: HeardOptions) {
     this.#options = options;
@@ -69,6 +77,31 @@ export class Heard {
     this.#life += 1;
     this.#through = undefined;
     this.#known.clear();
+    this.#beginning.abort();
+  }
+
+  /**
+   * The bus is heard again. What was invalidated before it began nobody will say: of a stream that was lost with its
+   * server, not even a position of it. So the primary is asked at once, and until it answers.
+   */
+  begin(): void {
+    this.#beginning = new AbortController();
+    this.#firstTry = this.#refresh();
+    void this.#untilKnown(this.#beginning.signal);
+  }
+
+  /** When the primary has answered, or could not in time: what is filled after that is not dropped. Never rejects. */
+  begun(): Promise<void> {
+    return this.#firstTry;
+  }
+
+  async #untilKnown(signal: AbortSignal): Promise<void> {
+    const { clock, hardMs } = this.#options;
+    await this.#firstTry;
+    while (!signal.aborted && this.#through === undefined) {
+      await clock.sleep(hardMs, signal);
+      if (!signal.aborted) await this.#refresh();
+    }
   }
 
   /** One refresh for all who need it; false when it did not come so far in time. */
@@ -111,7 +144,7 @@ export class Heard {
   }
 
   async #ask(signal: AbortSignal): Promise<void> {
-    const { truth, name, apply, catchUp, endHistory } = this.#options;
+    const { truth, name, apply, catchUp, endHistory, beginAt } = this.#options;
     const life = this.#life;
     const asked = [...this.#known];
     const { at, rows, known } = await truth.read(name, asked, signal);
@@ -127,6 +160,8 @@ export class Heard {
     // After the rows: one that is deleted was given to the bus before.
     if (at === undefined || !(await catchUp())) return;
     if (this.#through !== undefined && this.#through.epoch !== at.epoch) await endHistory();
-    if (life === this.#life) this.#through = at;
+    if (life !== this.#life) return;
+    if (this.#through === undefined) beginAt(at);
+    this.#through = at;
   }
 }

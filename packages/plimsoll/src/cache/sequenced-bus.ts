@@ -29,7 +29,7 @@ export interface SequencedBusOptions {
   readonly pollMs?: number;
   /** After so long without an answer something may have been missed. Default 2_000. */
   readonly silentMs?: number;
-  /** Messages of this long are sent together. Default 2. */
+  /** Between two sends, so that what comes meanwhile goes together; one after a rest goes at once. Default 2. */
   readonly gatherMs?: number;
 }
 
@@ -70,6 +70,7 @@ export class SequencedBus implements BusConnection {
   #reads = 0;
   // Who wait until a read that began after the one they name has come to the head.
   #catchingUp: { readonly after: number; readonly end: (caughtUp: boolean) => void }[] = [];
+  #sentAtMs = -Infinity;
   #watching: NodeJS.Timeout | undefined;
   #listening: Promise<() => Promise<void>> | undefined;
   #trusted: () => void = () => undefined;
@@ -150,9 +151,12 @@ export class SequencedBus implements BusConnection {
   /** What comes while a batch is under way goes with the next: one writer to the stream for each process. */
   async #send(): Promise<boolean> {
     if (this.#waiting.length === 0) return false;
-    await this.#bus.clock.sleep(this.#settings.gatherMs);
+    const { clock } = this.#bus;
+    const restMs = this.#sentAtMs + this.#settings.gatherMs - clock.monotonicMs();
+    if (restMs > 0) await clock.sleep(restMs);
     const batch = [...this.#waiting];
     await this.#inTime(this.#stream.append(batch.map(({ message }) => message)));
+    this.#sentAtMs = clock.monotonicMs();
     // Unless they were put together meanwhile: then what is left says it again.
     if (this.#waiting[0] === batch[0]) this.#waiting = this.#waiting.slice(batch.length);
     for (const { sent } of batch) sent();

@@ -16,7 +16,7 @@ import { Reads, type ReadWishes } from './routing/reads.ts';
 import { notThePrimary } from './routing/router.ts';
 import { createRouting, routingState } from './routing/routing.ts';
 import type { Session } from './session.ts';
-import { sql, type Sql } from './sql.ts';
+import { sql } from './sql.ts';
 import { queryable, sendAlone, type Queryable, type Send } from './statements.ts';
 import { runTransaction } from './transaction.ts';
 
@@ -34,8 +34,8 @@ export interface DatabaseParts {
   readonly fallbackMax: number;
   /** Begins a transaction that cannot write, where sessions do not see to that; else empty. */
   readonly beginOnPrimary: readonly string[];
-  /** Sent with each BEGIN, where sessions cannot keep settings. */
-  readonly transactionSettings: Sql | undefined;
+  /** Sent with each BEGIN, where sessions cannot keep settings: each one statement. */
+  readonly transactionSettings: readonly string[];
   readonly monitors: { readonly primary: OpenMonitor; readonly replicas: readonly OpenMonitor[] };
   readonly session: () => Promise<Session>;
 }

@@ -6,7 +6,6 @@ import { openMonitor } from './routing/open-monitor.ts';
 import { routingSettings, type RoutingOptions } from './routing/options.ts';
 import { beginReadOnly } from './routing/reads.ts';
 import { openSession } from './session.ts';
-import { trustedSql, type Sql } from './sql.ts';
 
 export type { Database, ReadOnlyOptions } from './interface.ts';
 
@@ -58,7 +57,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     ),
     fallbackMax: limits.max,
     beginOnPrimary: pooled ? beginReadOnly(limits.statementTimeoutMs) : [],
-    transactionSettings: pooled ? localSettings(limits) : undefined,
+    transactionSettings: pooled ? localSettings(limits) : [],
     monitors: {
       primary: openMonitor(url, applicationName),
       replicas: replicaUrls.map((replicaUrl) => openMonitor(replicaUrl, applicationName)),
@@ -68,11 +67,11 @@ export function createDatabase(options: DatabaseOptions): Database {
 }
 
 /** What sessions cannot keep behind a pooler, for each transaction. */
-function localSettings(limits: typeof poolDefaults): Sql {
-  return trustedSql(
-    `set local statement_timeout = ${Math.round(limits.statementTimeoutMs)}; ` +
-      `set local idle_in_transaction_session_timeout = ${Math.round(limits.idleInTransactionTimeoutMs)}`,
-  );
+function localSettings(limits: typeof poolDefaults): readonly string[] {
+  return [
+    `set local statement_timeout = ${Math.round(limits.statementTimeoutMs)}`,
+    `set local idle_in_transaction_session_timeout = ${Math.round(limits.idleInTransactionTimeoutMs)}`,
+  ];
 }
 
 function nameIn(url: string): string {

@@ -32,6 +32,14 @@ export { type CanaryState, type ReplicaReport, type RoutingState } from './routi
 export { migrate, type MigrationReport, type MigrationSource } from './migrate.ts';
 export { poolDefaults, type PoolOptions, type PoolState } from './pool.ts';
 export { Sql, sql, type CompiledSql, type SqlTag } from './sql.ts';
+export {
+  insertOnce,
+  writeIfVersion,
+  type InsertedOnce,
+  type InsertOnceOptions,
+  type VersionedWrite,
+  type VersionedWriteOptions,
+} from './conditional-write.ts';
 export { sqlState } from './failures.ts';
 export { type Session } from './session.ts';
 export { type Queryable, type Row } from './statements.ts';

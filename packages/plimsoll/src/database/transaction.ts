@@ -6,10 +6,19 @@ import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.
 import type { Seen } from '../kernel/seen.ts';
 import type { Causality } from './routing/causality.ts';
 import { commitNoting } from './routing/commit.ts';
+import { sendFlight } from './routing/flight.ts';
 import type { Pool } from './pool.ts';
-import { sql, trustedSql } from './sql.ts';
-import { affectedBy, queryable, runStatement, type Queryable, type StatementResult } from './statements.ts';
-import type { Sql } from './sql.ts';
+import { trustedSql, type Sql } from './sql.ts';
+import {
+  affectedBy,
+  queryable,
+  runStatement,
+  type Answer,
+  type Queryable,
+  type Row,
+  type Send,
+  type StatementResult,
+} from './statements.ts';
 
 export interface Transaction extends Queryable {
   /** False until the first statement: a lazily begun transaction holds no connection before. */
@@ -18,10 +27,12 @@ export interface Transaction extends Queryable {
 
 export interface TransactionOptions {
   /**
-   * What begins the transaction, asked for when its first statement is sent: BEGIN and what must hold from then
-   * on, such as `set local role`, in one message. Default `begin`.
+   * What must hold in the transaction, such as `set local role`: one statement without values, sent in one message
+   * with BEGIN. Asked for when the first statement is sent. Default nothing.
    */
-  readonly begin?: () => Sql;
+  readonly holds?: () => Sql | undefined;
+  /** Asked before everything else, in one message with BEGIN. Default nothing. */
+  readonly opening?: Opening;
   /** Gets the text of each statement of the function before it is sent; what it throws is the statement's failure. */
   readonly check?: (text: string) => void;
   /** What the client has seen; the commit's position is noted in it. Default that of the context. */
@@ -30,17 +41,33 @@ export interface TransactionOptions {
   readonly beforeCommit?: (tx: Transaction) => Promise<void>;
 }
 
+/** A question that decides whether a transaction may do anything. */
+export interface Opening {
+  /** Of one row; with values. */
+  readonly question: Sql;
+  /** What each statement of the transaction fails with, and its COMMIT too; undefined lets it go on. */
+  readonly refusal: (row: Row | undefined) => Error | undefined;
+}
+
 /** What holds for all transactions of a database. */
 export interface TransactionSetting {
   /** Notes the position of each commit in the token of its client. */
   readonly causality?: Causality | undefined;
-  /** Sent with BEGIN, where sessions cannot keep settings. */
-  readonly settings?: Sql | undefined;
+  /** Sent with BEGIN, where sessions cannot keep settings: each one statement. */
+  readonly settings?: readonly string[] | undefined;
 }
 
-const beginStatement = trustedSql('begin');
 const commitStatement = trustedSql('commit');
 const rollbackStatement = trustedSql('rollback');
+
+/** Sends the question between BEGIN and what holds, and answers with its result. */
+const withBegin =
+  (holds: readonly string[]): Send =>
+  async (client, { text, values }) => {
+    const flight = { text, values: [...values], before: ['begin'], after: holds };
+    const results = await sendFlight(client, flight);
+    return results[1] as Answer;
+  };
 
 /**
  * Runs `fn` in one transaction that begins with its first statement. Commits when `fn` resolves, rolls back
@@ -52,7 +79,7 @@ export async function runTransaction<T>(
   scope: object,
   fn: (tx: Transaction) => Promise<T>,
   options: TransactionOptions = {},
-  { causality, settings }: TransactionSetting = {},
+  { causality, settings = [] }: TransactionSetting = {},
 ): Promise<T> {
   const from = { server: pool.server, scope, cancels: true };
   const context = currentContext();
@@ -62,10 +89,14 @@ export async function runTransaction<T>(
   // Statements run one after the other on the one connection; `pg` no longer queues them for us.
   let last: Promise<unknown> = Promise.resolve();
   let ended = false;
+  // From then on only the server knows how it ends.
+  let inCommit = false;
+  // Set when the transaction begins, by its opening.
+  let refusal: Error | undefined;
 
   async function begin(): Promise<pg.PoolClient> {
-    const asked = options.begin?.() ?? beginStatement;
-    const statement = settings === undefined ? asked : sql`${asked}; ${settings}`;
+    const held = options.holds?.();
+    const holds = [...(held === undefined ? [] : [held.compile().text]), ...settings];
     const client = await pool.acquire();
     const ended = context === undefined ? undefined : endOf(context, 'begin');
     if (ended !== undefined) {
@@ -74,12 +105,29 @@ export async function runTransaction<T>(
       throw ended;
     }
     try {
-      await runStatement(client, statement, from, affectedBy);
+      if (options.opening === undefined)
+        await runStatement(client, trustedSql(['begin', ...holds].join('; ')), from, affectedBy);
+      else refusal = await open(client, options.opening, holds);
       return client;
     } catch (error) {
       client.release(true);
       throw error;
     }
+  }
+
+  /** The question comes before what holds: a role need not be allowed to ask it. */
+  function open(
+    client: pg.PoolClient,
+    opening: Opening,
+    holds: readonly string[],
+  ): Promise<Error | undefined> {
+    return runStatement(
+      client,
+      opening.question,
+      from,
+      ({ rows }) => opening.refusal(rows[0]),
+      withBegin(holds),
+    );
   }
 
   async function inTurn<T>(
@@ -89,7 +137,9 @@ export async function runTransaction<T>(
     pick: (result: StatementResult, statement: Sql) => T,
   ): Promise<T> {
     await before;
-    return await runStatement(await begun, statement, from, pick);
+    const client = await begun;
+    if (refusal !== undefined) throw refusal;
+    return await runStatement(client, statement, from, pick);
   }
 
   function transactionOf(check?: (text: string) => void): Transaction {
@@ -123,14 +173,15 @@ export async function runTransaction<T>(
     await options.beforeCommit?.(transactionOf());
     ended = true;
     await last;
+    if (refusal !== undefined) throw refusal;
+    inCommit = true;
     if (beginning !== undefined) await commit(await beginning);
     return result;
   } catch (error) {
-    const failedInCommit = ended;
     ended = true;
     await last;
     if (beginning !== undefined) {
-      if (!failedInCommit) await rollback(beginning);
+      if (!inCommit) await rollback(beginning);
       // Nothing was written; but what was read there was shown.
       if (seen !== undefined) causality?.markRead(seen);
     }

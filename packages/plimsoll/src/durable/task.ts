@@ -65,7 +65,7 @@ export interface ClaimedTask {
  * Writes tasks; part of the caller's transaction. One JSON parameter, which is faster than a column each. In the order
  * of the locks that order keys take, so that two writers of the same keys never wait for each other.
  */
-export function insertTasks(tasks: readonly NewTask[]): Sql {
+export function insertTasks(tasks: readonly NewTask[], when: Sql = sql`true`): Sql {
   return sql`
     insert into plimsoll.task
       (id, kind, name, payload, state, priority, run_at, max_attempts, order_key, on_park, group_key, unique_key,
@@ -78,6 +78,7 @@ export function insertTasks(tasks: readonly NewTask[]): Sql {
     from jsonb_array_elements(${sql.json(tasks)}) with ordinality as list (t, place)
       cross join lateral (select coalesce(
         (t->>'runAt')::timestamptz, now() + (t->>'delayMs')::float8 * interval '1 millisecond') as due) at
+    where ${when}
     order by plimsoll.order_lock(t->>'name', t->>'orderKey'), place`;
 }
 

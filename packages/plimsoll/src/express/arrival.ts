@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SeenOptions, Settle, TakenSeen } from '../gateway/seen-exchange.ts';
 import type { RequestSeen } from '../gateway/seen-hook.ts';
-import { sentBy, type Sent } from '../gateway/sent.ts';
+import { keyOf, sentBy, type Sent } from '../gateway/sent.ts';
 import { factsOf, noFacts } from '../gateway/shared-seen.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
 import { httpRequests } from '../kernel/channels.ts';
@@ -34,6 +34,7 @@ export const expressDefaults = { requestTimeoutMs: 10_000, maxBodyBytes: 1_048_5
 /** What is known of a request from its arrival to its answer. */
 export interface Arrival {
   readonly context: RequestContext;
+  readonly sent: Sent;
   /** What `caller` and the pattern are read from. Set again where a framework has another for its handlers. */
   request: object;
   /** Set by a mounted route, for telemetry. */
@@ -74,6 +75,7 @@ export function arrive(
   const context = contextOf(sent, cancellation, deadlineAtMs, taken);
   const { seen } = context;
   const arrival: Arrival = {
+    sent,
     context: withCaller(context, options, () => arrival.request),
     request,
     async settle() {
@@ -115,7 +117,7 @@ function contextOf(
     seen: taken?.seen,
     span: rootSpan(correlationId, traceparent),
     caller: traceparent === undefined ? undefined : { traceparent },
-    key,
+    key: keyOf(key),
     cancellation,
     deadlineAtMs,
   });

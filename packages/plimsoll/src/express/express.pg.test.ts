@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
@@ -235,13 +236,15 @@ interface Comparable {
 }
 
 async function ask(base: string, path: string, init: RequestInit = {}): Promise<Comparable> {
+  // Of each request its own: the same would be answered from the record of the first.
+  const key = randomUUID();
   const headers = {
     'x-correlation-id': 'same',
-    'idempotency-key': 'k',
+    'idempotency-key': key,
     ...(init.headers as Record<string, string>),
   };
   const answer = await fetch(`${base}${path}`, { ...init, headers });
-  const text = await answer.text();
+  const text = (await answer.text()).replaceAll(key, 'what was sent');
   return {
     status: answer.status,
     type: answer.headers.get('content-type')?.split(';')[0] ?? null,

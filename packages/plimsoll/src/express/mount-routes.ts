@@ -7,9 +7,11 @@ import type { HttpCachePolicyOptions } from '../http-cache/policy.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { isPlimsollError, PlimsollError, throwIfProblems, type ErrorCode } from '../kernel/errors.ts';
 import type { AnyOperation } from '../modules/contract.ts';
+import { replayedHeader } from '../idempotency/key.ts';
 import { declaredProblem, problemOf } from '../gateway/problem.ts';
 import { RouteCache } from '../gateway/route-cache.ts';
 import { routeProblems, type Route } from '../gateway/route.ts';
+import { assertKey } from '../gateway/sent.ts';
 import type { SeenOptions } from '../gateway/seen-exchange.ts';
 import { answer, answerProblem } from './answer.ts';
 import { arrive, expressDefaults, type Arrival } from './arrival.ts';
@@ -115,11 +117,13 @@ async function serve(
   arrival.operation = operation.id;
   const { context } = arrival;
   try {
+    if (operation.kind === 'command') assertKey(arrival.sent.key, operation.id, route.requiresKey === true);
     const input = inputOf(operation, request);
     const result = await runInContext(context, () =>
       beforeDeadline(context, callOnceLoaded(app, arrival, operation, input)),
     );
     await arrival.settle();
+    if (context.replayed && !response.headersSent) response.setHeader(replayedHeader, 'true');
     if (cache !== undefined) {
       const tookMs = systemClock.monotonicMs() - startedMs;
       const asking = {

@@ -6,12 +6,14 @@ import { systemClock } from '../kernel/clock.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
 import {
   createContext,
+  currentContext,
   runInContext,
   withCaller,
   type Caller,
   type RequestContext,
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
+import { replayedHeader } from '../idempotency/key.ts';
 import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { createLifecycle, extendLifecycle, type Lifecycle } from '../kernel/lifecycle.ts';
 import { rootSpan, type SpanNode } from '../kernel/trace.ts';
@@ -32,7 +34,7 @@ import { createRouteLimits } from './route-limits.ts';
 import { methodOf, successStatus, type Route } from './route.ts';
 import { SeenExchange } from './seen-exchange.ts';
 import { answerWithSeen, type RequestSeen } from './seen-hook.ts';
-import { sentBy, type Sent } from './sent.ts';
+import { assertKey, keyOf, sentBy, type Sent } from './sent.ts';
 import { factsOf, noFacts } from './shared-seen.ts';
 
 export interface Gateway extends Lifecycle {
@@ -196,8 +198,12 @@ export function createGateway(options: GatewayOptions): Gateway {
   ): Promise<FastifyReply> {
     const { operation } = route;
     await rateLimits.get(route)?.(request, reply);
+    const sent = known(request)?.sent;
+    if (operation.kind === 'command' && sent !== undefined)
+      assertKey(sent.key, operation.id, route.requiresKey === true);
     if (route.enqueue === true && operation.kind === 'command') return accept(operation, input, reply);
     const result = await options.call(operation, input);
+    noteReplay(reply);
     let output = result;
     if (operation.kind === 'command' && Object.keys(operation.errors as object).length > 0) {
       const outcome = result as { ok: true; value: unknown } | { ok: false; error: string; data: unknown };
@@ -228,6 +234,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   async function accept(operation: AnyCommand, input: unknown, reply: FastifyReply): Promise<FastifyReply> {
     await validate(operation.input, input, 'PL_INPUT_INVALID', `input of ${operation.id}`);
     const jobId = await options.enqueue?.(operation, input);
+    noteReplay(reply);
     return succeed(reply.header('location', `/-/jobs/${jobId}`), 202, { jobId });
   }
 
@@ -238,7 +245,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     const context = createContext({
       span,
       caller: traceparent === undefined ? undefined : { traceparent },
-      key: sent.key,
+      key: keyOf(sent.key),
       cancellation,
       deadlineAtMs: startedMs + Math.min(settings.requestTimeoutMs, sent.remainingMs ?? Infinity),
       seen: taken?.seen,
@@ -415,6 +422,11 @@ function arrivalOf({ headers }: FastifyRequest): Arrival {
     error: undefined,
     seen: undefined,
   };
+}
+
+/** Tells a client that what it gets was answered before. */
+function noteReplay(reply: FastifyReply): void {
+  if (currentContext()?.replayed === true) void reply.header(replayedHeader, 'true');
 }
 
 /** What was learnt at its arrival; undefined for a request that reached no hook. */

@@ -3,6 +3,7 @@ import helmet from 'helmet';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { replayedHeader } from '../idempotency/key.ts';
 import { systemClock } from '../kernel/clock.ts';
 import type { Problem } from '../kernel/errors.ts';
 import { LinkedList } from '../kernel/linked-list.ts';
@@ -100,7 +101,7 @@ export async function addCors(app: FastifyInstance, allowed: CorsOptions): Promi
       attemptHeader,
       seenHeader,
     ],
-    exposedHeaders: ['x-correlation-id', 'location', 'retry-after', seenHeader],
+    exposedHeaders: ['x-correlation-id', 'location', 'retry-after', replayedHeader, seenHeader],
     maxAge: 600,
     strictPreflight: false,
   });

@@ -24,6 +24,14 @@ export interface OpenApiDocument {
 
 const json = (schema: JsonSchema): JsonSchema => ({ 'application/json': { schema } });
 const problem = (schema: JsonSchema): JsonSchema => ({ 'application/problem+json': { schema } });
+/** What only a command can be refused with. */
+const codesOfCommands: readonly ErrorCode[] = [
+  'PL_BODY_TOO_LARGE',
+  'PL_UNSUPPORTED_MEDIA',
+  'PL_IDEMPOTENCY_BUSY',
+  'PL_IDEMPOTENCY_REUSED',
+  'PL_IDEMPOTENCY_NOT_KEPT',
+];
 const anyProblem: JsonSchema = { $ref: '#/components/schemas/Problem' };
 
 /** The document of these routes. Never throws for a schema that its library cannot describe. */
@@ -78,7 +86,10 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
       if (route.cache !== undefined) parameters.push({ $ref: '#/components/parameters/IfNoneMatch' });
       return { parameters };
     }
-    parameters.push({ $ref: '#/components/parameters/IdempotencyKey' });
+    const key = { $ref: '#/components/parameters/IdempotencyKey' };
+    parameters.push(
+      route.requiresKey === true ? { ...fixedComponents.parameters['IdempotencyKey'], required: true } : key,
+    );
     if (known === undefined || names.length === 0)
       return { parameters, requestBody: { required: true, content: json(whole) } };
     if (rest.length === 0) return { parameters };
@@ -135,7 +146,7 @@ export function openApiDocument(routes: readonly Route[], options: OpenApiOption
   function refusals(declared: Map<string, JsonSchema[]>, route: Route): Record<string, JsonSchema> {
     const codes: readonly ErrorCode[] = [
       'PL_INPUT_INVALID',
-      ...(route.operation.kind === 'query' ? [] : (['PL_BODY_TOO_LARGE', 'PL_UNSUPPORTED_MEDIA'] as const)),
+      ...(route.operation.kind === 'query' ? [] : codesOfCommands),
       ...(route.rateLimit === undefined ? [] : (['PL_RATE_LIMITED'] as const)),
       'PL_OVERLOADED',
       'PL_DEADLINE',

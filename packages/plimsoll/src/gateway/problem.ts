@@ -67,7 +67,7 @@ export function retryAfterSeconds(
   error: unknown,
   random: () => number = Math.random,
 ): number | undefined {
-  if (status !== 503 && status !== 429) return undefined;
+  if (status !== 503 && status !== 429 && code !== 'PL_IDEMPOTENCY_BUSY') return undefined;
   if (Object.hasOwn(errorTable, code) && !errorTable[code as ErrorCode].retryable) return undefined;
   const saidMs = isPlimsollError(error) ? error.data['retryAfterMs'] : undefined;
   if (typeof saidMs === 'number' && Number.isFinite(saidMs)) return Math.max(1, Math.ceil(saidMs / 1_000));

@@ -24,6 +24,8 @@ export interface RouteOptions<Op extends AnyOperation = AnyOperation> {
   readonly errors?: Readonly<Record<string, number>>;
   /** Answer 202 with the id of a job that runs the command later. Default false. */
   readonly enqueue?: boolean;
+  /** Whether a command without `Idempotency-Key` is refused with 400. Default false. */
+  readonly requiresKey?: boolean;
   /**
    * `begin`: a success of the command logs its output's `principal` (and `tenant`) in, under a new session.
    * `end`: a success logs out. Default: the session stays as it is.
@@ -88,6 +90,11 @@ export function routeProblems(route: Route, path: string): readonly Problem[] {
     problems.push({
       path,
       message: `${operation.id} cannot ${session} a session; only a command that is run at once can`,
+    });
+  if (route.requiresKey === true && operation.kind === 'query')
+    problems.push({
+      path: `${path}.requiresKey`,
+      message: `${operation.id} is a query, which may be sent again without a key; leave it out`,
     });
   if (cache !== undefined)
     problems.push(...cacheProblems(route, cache as HttpCachePolicyOptions<never>, `${path}.cache`));

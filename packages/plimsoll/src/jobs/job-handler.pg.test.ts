@@ -95,7 +95,8 @@ test('a delivery: effect, inbox row and end commit together; the second of the s
   const handler = deliveryHandler<{ text: string }>(
     database,
     async ({ text }, { tx, event: { position } }) => {
-      expect(currentContext()).toMatchObject({ correlationId: 'request-7', causationId: 'event:5' });
+      const causationId = `event:${position + 4}/work`;
+      expect(currentContext()).toMatchObject({ correlationId: 'request-7', causationId });
       await tx.execute(sql`insert into effect values (${`${text} at ${position}`})`);
     },
   );
@@ -104,7 +105,7 @@ test('a delivery: effect, inbox row and end commit together; the second of the s
   await handler(await claimed(event));
   expect(await left()).toEqual({ effects: ['told at 1'], tasks: 0, inbox: 1 });
   // A row of another subscription is none of this one.
-  await database.execute(insertInbox('other', '6'));
+  await database.execute(insertInbox('other', { position: 2 }));
   await handler(
     await claimed({ ...event, id: '6', position: 2 }).then((task) => ({ ...task, causationId: 'event:5' })),
   );

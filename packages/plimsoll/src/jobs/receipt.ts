@@ -24,11 +24,17 @@ export interface JobStatus {
   readonly reason?: string;
 }
 
-/** Writes the job and its receipt; one statement, so that there is never one without the other. */
-export function acceptJob(job: NewTask): Sql {
+/**
+ * Writes the job and its receipt; one statement, so that there is never one without the other. With `recording`,
+ * a statement that returns one row the first time, both are written only then: it affects 1 row or 0.
+ */
+export function acceptJob(job: NewTask, recording: Sql = sql`select 1`): Sql {
   return sql`
-    with receipt as (insert into plimsoll.job_receipt (id, name) values (${job.id}, ${job.name}))
-    ${insertTasks([job])}`;
+    with recorded as (${recording}),
+      receipt as (
+        insert into plimsoll.job_receipt (id, name)
+        select ${job.id}::uuid, ${job.name} where exists (select from recorded))
+    ${insertTasks([job], sql`exists (select from recorded)`)}`;
 }
 
 const uuid = /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i;

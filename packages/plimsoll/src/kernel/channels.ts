@@ -98,6 +98,19 @@ export interface TaskMessage {
   readonly span?: SpanNode | undefined;
   readonly error?: unknown;
 }
+/** A saga came to an end, or began to go back. */
+export interface SagaMessage {
+  readonly scope: object;
+  /** `orders.checkout`. */
+  readonly name: string;
+  readonly id: string;
+  readonly version: number;
+  readonly state: 'done' | 'compensating' | 'compensated' | 'stuck';
+  /** Since it was started. */
+  readonly ageMs: number;
+  readonly correlationId: string;
+  readonly error?: unknown;
+}
 /** One attempt of a request to another server. Published in the context of the operation that makes it. */
 export interface HttpClientRequestMessage {
   readonly scope: object;
@@ -163,6 +176,14 @@ export interface SeenStoreMessage {
   readonly outcome: 'ok' | 'failed' | 'skipped';
   readonly durationMs: number;
 }
+/** Work under an idempotency key that was not done, and why. */
+export interface IdempotencyMessage {
+  readonly scope: object;
+  /** `orders.place`, `POST /orders`. */
+  readonly work: string;
+  /** `replayed`: answered as before. `reused`: the key is known with another input. */
+  readonly outcome: 'replayed' | 'busy' | 'reused' | 'not-kept';
+}
 /** Something went wrong in the background, where no caller can be told. */
 export interface BackgroundMessage {
   readonly scope: object;
@@ -209,8 +230,10 @@ export const httpClientRequests: MessageChannel<HttpClientRequestMessage> = mess
   'plimsoll:http.client.request',
 );
 export const tasks: MessageChannel<TaskMessage> = messageChannel('plimsoll:task');
+export const sagas: MessageChannel<SagaMessage> = messageChannel('plimsoll:saga');
 export const cacheReads: MessageChannel<CacheReadMessage> = messageChannel('plimsoll:cache.read');
 export const seenStores: MessageChannel<SeenStoreMessage> = messageChannel('plimsoll:seen.store');
+export const idempotency: MessageChannel<IdempotencyMessage> = messageChannel('plimsoll:idempotency');
 export const background: MessageChannel<BackgroundMessage> = messageChannel('plimsoll:background.error');
 export const breakers: MessageChannel<BreakerMessage> = messageChannel('plimsoll:breaker');
 export const refusals: MessageChannel<RefusalMessage> = messageChannel('plimsoll:refusal');

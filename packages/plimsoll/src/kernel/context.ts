@@ -19,6 +19,7 @@ export interface Caller {
 export interface ContextGiven {
   readonly correlationId?: string | undefined;
   readonly causationId?: string | undefined;
+  /** Of work that may come again under the same key. Default: it will not, and its key is made. */
   readonly key?: string | undefined;
   /** On the monotonic clock. */
   readonly deadlineAtMs?: number | undefined;
@@ -47,6 +48,7 @@ interface Origin {
   /** Undefined under another context: then the key is that one's with the suffix. */
   readonly key: string | undefined;
   readonly keySuffix: string;
+  readonly keyIsStable: boolean;
   readonly path: readonly string[] | undefined;
 }
 
@@ -70,10 +72,16 @@ export class RequestContext {
   readonly seen: Seen;
   /** Set under a command: its decisions must not rest on a replica that lags, so its queries read the primary. */
   readonly strong: boolean;
+  /** Whether this work may come again under its key; what it does is then recorded with the key. */
+  readonly keyIsStable: boolean;
   /** What runs: the last of the path. */
   readonly operation: string | undefined;
   /** How often each statement ran here; kept by whoever counts them. */
   statementRuns: Map<object, number> | undefined = undefined;
+  /** Set when a call made here was answered with what was recorded of an earlier one. */
+  replayed = false;
+  /** Calls so far, by operation; counted where keys are stable. */
+  #calls: Map<string, number> | undefined = undefined;
   readonly #above: RequestContext | undefined;
   readonly #keySuffix: string;
   #key: string | undefined;
@@ -91,6 +99,7 @@ export class RequestContext {
     this.operation = origin.operation;
     this.#above = origin.above;
     this.#keySuffix = origin.keySuffix;
+    this.keyIsStable = origin.keyIsStable;
     this.#key = origin.key;
     this.#path = origin.path;
   }
@@ -100,10 +109,27 @@ export class RequestContext {
     return this.span.root.correlationId;
   }
 
-  /** Stable across retries of the same piece of work; the idempotency key to pass to the outside. */
+  /** Names this piece of work, each time it comes where the key is stable: the idempotency key to pass to the outside. */
   get key(): string {
     this.#key ??= this.#above === undefined ? randomUUID() : this.#above.key + this.#keySuffix;
     return this.#key;
+  }
+
+  /**
+   * What the key of the next call to that operation has more than this one: the first has nothing, so that whoever
+   * was given the key finds it. Another attempt of the same call needs a context of its own: {@link sameWork}.
+   */
+  nextCallSuffix(operation: string): string {
+    if (!this.keyIsStable) return '';
+    this.#calls ??= new Map();
+    const number = (this.#calls.get(operation) ?? 0) + 1;
+    this.#calls.set(operation, number);
+    return number === 1 ? '' : `#${number}`;
+  }
+
+  /** Tells whoever called that the answer is that of an earlier call. */
+  noteReplay(): void {
+    if (this.#above !== undefined) this.#above.replayed = true;
   }
 
   /** Operations from the outermost to the running one. */
@@ -215,6 +241,7 @@ export function createContext(given: ContextGiven = {}): RequestContext {
     above: undefined,
     key: given.key,
     keySuffix: '',
+    keyIsStable: given.key !== undefined,
     path,
   });
 }
@@ -248,16 +275,26 @@ export function enterOperation(
     above,
     key: undefined,
     keySuffix,
+    keyIsStable: above.keyIsStable,
     path: undefined,
   });
 }
 
 /** The same work, once it is known who asks for it. */
 export function withCaller(context: RequestContext, caller: Caller): RequestContext {
-  const { span, causationId, deadlineAtMs, cancellation, seen, strong, operation } = context;
+  return sameWork(context, '', { ...context.caller, ...caller });
+}
+
+/** The same work, or the part of it that the suffix names, begun again: its calls are numbered from the first on. */
+export function sameWork(
+  context: RequestContext,
+  keySuffix = '',
+  caller: Caller = context.caller,
+): RequestContext {
+  const { span, causationId, deadlineAtMs, cancellation, seen, strong, operation, keyIsStable } = context;
   return new RequestContext({
     span,
-    caller: { ...context.caller, ...caller },
+    caller,
     causationId,
     deadlineAtMs,
     cancellation,
@@ -266,7 +303,8 @@ export function withCaller(context: RequestContext, caller: Caller): RequestCont
     operation,
     above: context,
     key: undefined,
-    keySuffix: '',
+    keySuffix,
+    keyIsStable,
     path: context.path,
   });
 }

@@ -32,10 +32,50 @@ export const errorTable = {
     retryable: true,
     summary: 'An event was written by a version of its contract that this process cannot read.',
   },
+  PL_SUBSCRIPTION_UNKNOWN: {
+    status: 404,
+    retryable: false,
+    summary: 'No subscription of this name is recorded in the database.',
+  },
+  PL_EVENTS_BEHIND: {
+    status: 503,
+    retryable: true,
+    summary: 'An event is not taken, because more of its kind wait than the plan allows.',
+  },
+  PL_REPLAY_REFUSED: {
+    status: 409,
+    retryable: false,
+    summary: 'Events cannot be brought to this subscription again, or there is no such replay.',
+  },
   PL_EXTERNAL_BUSY: {
     status: 503,
     retryable: true,
     summary: 'The same outside effect is under way elsewhere, or was a moment ago.',
+  },
+  PL_IDEMPOTENCY_KEY: {
+    status: 400,
+    retryable: false,
+    summary: 'The `Idempotency-Key` is missing where it is required, or cannot be read.',
+  },
+  PL_IDEMPOTENCY_BUSY: {
+    status: 409,
+    retryable: true,
+    summary: 'The same work under the same key is under way.',
+  },
+  PL_IDEMPOTENCY_REUSED: {
+    status: 422,
+    retryable: false,
+    summary: 'The key was used for the same work with another input.',
+  },
+  PL_IDEMPOTENCY_NOT_KEPT: {
+    status: 410,
+    retryable: false,
+    summary: 'The work was done under this key, and its answer was too large to keep.',
+  },
+  PL_WEBHOOK_REFUSED: {
+    status: 401,
+    retryable: false,
+    summary: 'A webhook message is not of its provider, or is too old.',
   },
   PL_SCHEMA_ASYNC: {
     status: 500,
@@ -238,11 +278,53 @@ export const errorTable = {
     summary:
       'The command of a job ended with a declared error; nobody is there to handle it, so the job is tried again.',
   },
+  PL_SAGA_DIVERGED: {
+    status: 500,
+    retryable: false,
+    summary: 'The code of a saga asks for something else than its history has.',
+  },
+  PL_SAGA_STUCK: {
+    status: 500,
+    retryable: false,
+    summary: 'A saga cannot go on by itself, and waits for a decision by hand.',
+  },
+  PL_SAGA_UNDO_FAILED: {
+    status: 500,
+    retryable: true,
+    summary: 'A compensation ended with a declared error; it is tried again.',
+  },
+  PL_SAGA_UNKNOWN: { status: 404, retryable: false, summary: 'There is no saga of this id.' },
+  PL_SAGA_STATE: {
+    status: 409,
+    retryable: false,
+    summary: 'What was asked of a saga does not fit the state that it is in.',
+  },
   PL_TASK_LOST: {
     status: 500,
     retryable: false,
     summary: 'A task was taken over by another worker; its effects here were rolled back.',
   },
+  PL_VIEW_LATE: {
+    status: 503,
+    retryable: true,
+    summary: 'A view did not show in time what its reader had written.',
+  },
+  PL_VIEW_USE: {
+    status: 500,
+    retryable: false,
+    summary: 'A statement reads a view that its query does not list in `reads`, or writes to one.',
+  },
+  PL_VIEW_VALUE: {
+    status: 500,
+    retryable: false,
+    summary: 'The fold of a view gave a key or a state that does not fit its columns.',
+  },
+  PL_VIEW_HISTORY: {
+    status: 500,
+    retryable: false,
+    summary: 'The log no longer has the events that a view still needs.',
+  },
+  PL_VIEW_UNKNOWN: { status: 500, retryable: false, summary: 'There is no view of this name.' },
   PL_LIFECYCLE: {
     status: 500,
     retryable: false,

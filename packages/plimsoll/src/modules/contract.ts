@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import { limitProblems, type QueueLimits } from '../durable/limits.ts';
 import { jobProblems, type JobOptions } from '../jobs/job.ts';
-import { versionProblems, type Upcasters } from './event-versions.ts';
+import { versionProblems, type Upcasters } from '../outbox/event-versions.ts';
 
 export type Schema = StandardSchemaV1;
 export type Input<S extends Schema> = StandardSchemaV1.InferInput<S>;
@@ -65,6 +65,18 @@ export interface Event<P extends Schema = Schema, C extends string = string> ext
   /** By the version they read; each gives the next one. */
   readonly upcast: Upcasters;
   readonly key: ((payload: Output<P>) => string) | undefined;
+  readonly personal: PersonalData<P> | undefined;
+}
+
+/** What of a payload is the data of a person, and what is left of it when that person's data is erased. */
+export interface PersonalData<P extends Schema> {
+  /** Whose data it is: `(payload) => payload.customerId`. Undefined: nobody's, in this event. */
+  readonly subject: (payload: Output<P>) => string | undefined;
+  /**
+   * The payload without it: `(payload) => ({ ...payload, email: 'erased@example.invalid' })`. It must match the schema
+   * as any payload does, so that subscribers, upcasts and views of later go on as before; `delivery.erased` tells.
+   */
+  readonly erase: (payload: Input<P>) => Input<P>;
 }
 
 // Variance of the schemas differs by position, so "any command" cannot be written with `Schema` alone.
@@ -152,6 +164,8 @@ export interface EventSpec<P extends Schema, V extends number = number> {
   readonly upcast?: UpcastSteps<P, V>;
   /** What the event is about, for order and audit. Default: none. */
   readonly key?: (payload: Output<P>) => string;
+  /** What of it is the data of a person, for {@link eraseSubject}. Default: nothing. */
+  readonly personal?: PersonalData<P>;
 }
 
 export function event<P extends Schema, const V extends number = 1>(
@@ -163,6 +177,7 @@ export function event<P extends Schema, const V extends number = 1>(
     version: spec.version ?? 1,
     upcast: (spec.upcast ?? {}) as Upcasters,
     key: spec.key,
+    personal: spec.personal,
   };
 }
 

@@ -4,9 +4,18 @@ import { currentContext, type RequestContext } from '../kernel/context.ts';
 import { signalOf } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import type { AnyCommand, AnyEvent, AnyOperation, ErrorSchemas } from './contract.ts';
+import type { CommandAnswer } from './command-record.ts';
 import type { ExternalEffects } from './external.ts';
 import type { Wire } from '../kernel/json-copy.ts';
-import { Fail, type CalledLater, type EnqueueOptions, type Module } from './module.ts';
+import type { AnySaga } from '../saga/saga.ts';
+import {
+  Fail,
+  type CalledLater,
+  type Delivery,
+  type EnqueueOptions,
+  type Module,
+  type StartOptions,
+} from './module.ts';
 import type { Outgoing } from './outgoing.ts';
 import { validateNow } from '../kernel/validate.ts';
 
@@ -18,6 +27,8 @@ export interface HandlerContextOptions {
   readonly strictCalls: boolean;
   /** Data of declared errors goes to the caller this way. */
   readonly wire: Wire;
+  /** Throws when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom: ((type: string) => void) | undefined;
 }
 
 /** One transaction and what goes with it. */
@@ -27,6 +38,8 @@ export interface Work {
   readonly effects: ExternalEffects;
   /** Set when the handler runs as a job. */
   readonly job: CalledLater | undefined;
+  /** What is recorded with it, where it is. */
+  readonly answered: (answer: CommandAnswer) => void;
 }
 
 type Call = (operation: AnyOperation, input: unknown) => Promise<unknown>;
@@ -120,6 +133,8 @@ export class CommandHandlerContext extends BaseContext {
           'PL_FOREIGN_EVENT',
           `${this.#where} emitted ${event.id}; a module emits only events of its own contract`,
         );
+      // What events and jobs set off is what makes room, and is taken always.
+      if (this.#options.context.causationId === undefined) this.#options.assertRoom?.(event.id);
       this.#work.outgoing.emit(event, payload);
     };
   }
@@ -129,6 +144,22 @@ export class CommandHandlerContext extends BaseContext {
       this.#assertRunning(`enqueue ${operation.id}`);
       assertUses(this.#options.module, operation.contract, `enqueue ${operation.id}`);
       return this.#work.outgoing.enqueue(operation, input, options);
+    };
+  }
+
+  get start(): (saga: AnySaga, input: unknown, options?: StartOptions) => string {
+    return (saga, input, { id } = {}) => {
+      this.#assertRunning('start a saga');
+      const { module } = this.#options;
+      const own = Object.entries(module.sagas).find(([, listed]) => listed === saga);
+      if (own === undefined) {
+        throw new PlimsollError(
+          'PL_UNKNOWN_OPERATION',
+          `${this.#where} started a saga that ${module.name} does not list in its sagas; another module's is started by a command of that module`,
+        );
+      }
+      const name = `${module.name}.${own[0]}`;
+      return this.#work.outgoing.start({ name, module: module.name, saga, input, id });
     };
   }
 
@@ -172,7 +203,7 @@ export class CommandHandlerContext extends BaseContext {
       }
       const what = `data of error ${error} of ${this.#where}`;
       const sent = this.#options.wire(data, what);
-      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what));
+      return new Fail(error, validateNow(schema, sent, 'PL_PAYLOAD_INVALID', what), sent);
     };
   }
 
@@ -198,15 +229,15 @@ export class CommandHandlerContext extends BaseContext {
 
 /** A subscription's context is a command's, and knows its delivery. */
 export class SubscriptionHandlerContext extends CommandHandlerContext {
-  readonly delivery: { readonly eventId: string; readonly position: number; readonly attempt: number };
+  readonly delivery: Delivery;
 
-  constructor(options: HandlerContextOptions, work: Work, delivery: SubscriptionHandlerContext['delivery']) {
+  constructor(options: HandlerContextOptions, work: Work, delivery: Delivery) {
     super(options, work, {});
     this.delivery = delivery;
   }
 }
 
-function assertUses(module: Module, contract: string, what: string): void {
+export function assertUses(module: Module, contract: string, what: string): void {
   if (module.uses.has(contract)) return;
   throw new PlimsollError('PL_USES_UNDECLARED', `${what}: ${module.name} does not list ${contract} in uses`, {
     data: { module: module.name, contract },

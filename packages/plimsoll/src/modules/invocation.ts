@@ -1,8 +1,9 @@
 import { PlimsollError } from '../kernel/errors.ts';
-import type { AnyOperation, Schema } from './contract.ts';
-import type { Wire } from '../kernel/json-copy.ts';
+import { asIs, type Wire } from '../kernel/json-copy.ts';
+import { validate, validateNow, type MaybePromise } from '../kernel/validate.ts';
+import type { CommandAnswer } from './command-record.ts';
+import type { AnyCommand, AnyOperation, ErrorSchemas, Schema } from './contract.ts';
 import type { Module } from './module.ts';
-import { validate, type MaybePromise } from '../kernel/validate.ts';
 
 export function validInput(operation: AnyOperation, input: unknown, wire: Wire): MaybePromise<unknown> {
   const what = `input of ${operation.id}`;
@@ -13,6 +14,31 @@ export function validInput(operation: AnyOperation, input: unknown, wire: Wire):
 export function validOutput(operation: AnyOperation, result: unknown, wire: Wire): MaybePromise<unknown> {
   const what = `output of ${operation.id}`;
   return validate(operation.output as Schema, wire(result, what), 'PL_OUTPUT_INVALID', what);
+}
+
+/** What a caller gets of a command that has done its work. */
+export function succeeded({ errors }: AnyCommand, value: unknown): unknown {
+  return Object.keys(errors as ErrorSchemas).length > 0 ? { ok: true, value } : value;
+}
+
+/** What a caller gets of an answer that was recorded. */
+export async function resultOf(operation: AnyCommand, answer: CommandAnswer): Promise<unknown> {
+  if (!('error' in answer)) {
+    const { value } = answer;
+    return succeeded(
+      operation,
+      operation.output === undefined ? undefined : await validOutput(operation, value, asIs),
+    );
+  }
+  const { error, data } = answer;
+  // An error that the contract no longer declares comes as it was recorded.
+  const schema = (operation.errors as ErrorSchemas)[error];
+  const what = `data of error ${error} of ${operation.id}`;
+  return {
+    ok: false,
+    error,
+    data: schema === undefined ? data : validateNow(schema, data, 'PL_PAYLOAD_INVALID', what),
+  };
 }
 
 export function memberName(operation: AnyOperation): string {

@@ -1,7 +1,9 @@
 import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { AnySaga, Saga } from '../saga/saga.ts';
 import type { Caller } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import type { StartFrom } from '../outbox/subscriptions.ts';
 import type {
   AnyCommand,
   AnyContract,
@@ -15,20 +17,27 @@ import type {
   Output,
   Query,
   Result,
+  Schema,
 } from './contract.ts';
 import type { TaskOutcome } from '../durable/outcome.ts';
 import type { JobOptions } from '../jobs/job.ts';
 import type { Schedule } from '../jobs/schedule.ts';
 import { validateNow } from '../kernel/validate.ts';
-import { ownsProblems, tableOwnership, type Owns } from './ownership.ts';
+import { ownsProblems, schemaOf, tableOwnership, type Owns } from './ownership.ts';
+import { isOfView, viewName, type PlacedView } from '../views/place.ts';
+import type { View } from '../views/view.ts';
 
 /** A declared failure on its way out of a handler; made by `fail`, returned, never thrown. */
 export class Fail<Name extends string = string> {
   readonly error: Name;
+  /** As its schema makes it. */
   readonly data: unknown;
-  constructor(error: Name, data: unknown) {
+  /** As it was given, to be recorded. */
+  readonly given: unknown;
+  constructor(error: Name, data: unknown, given: unknown) {
     this.error = error;
     this.data = data;
+    this.given = given;
   }
 }
 
@@ -75,6 +84,11 @@ export interface CommandContext<
     options?: EnqueueOptions,
   ) => string;
   /**
+   * Buffers the start of a saga of this module; written just before COMMIT. An id given twice is one saga, and the
+   * first input holds; without one each is its own. Returns the whole id: `orders.checkout/42`.
+   */
+  readonly start: <I extends Schema>(saga: Saga<I>, input: Input<I>, options?: StartOptions) => string;
+  /**
    * What this changes for caches: `invalidate('stock:7')`. Written just before COMMIT, so that it exists exactly when
    * the commit does; done right after it, with its position, and by a relay when this process dies in between.
    */
@@ -95,6 +109,11 @@ export interface CommandContext<
   readonly job: CalledLater | undefined;
   /** `return fail('Name', data)`: a declared failure; rolls the transaction back. */
   readonly fail: <K extends keyof E & string>(error: K, data: Input<E[K]>) => Fail<K>;
+}
+
+export interface StartOptions {
+  /** At most 200 characters. Default: a new one. */
+  readonly id?: string;
 }
 
 export type EnqueueOptions = JobOptions;
@@ -121,8 +140,12 @@ export interface CalledLater {
 export interface Delivery {
   /** Unique in its database and the same for every subscription. */
   readonly eventId: string;
-  /** Place in the log: dense, and never behind one that was already delivered. */
+  /** Place in the log: dense, and given in the order of commits. */
   readonly position: number;
+  /** The replay that brings the event again; undefined when it is delivered as it happened. */
+  readonly replay: number | undefined;
+  /** Whether the personal data was taken out of the payload. */
+  readonly erased: boolean;
   /** 1 for the first try. */
   readonly attempt: number;
 }
@@ -173,6 +196,21 @@ export interface SubscriptionOptions {
   readonly name: string;
   /** Tries before the delivery is parked. Default 20. */
   readonly maxAttempts?: number;
+  /**
+   * `key`: deliveries of one event key run one at a time, in the order of the log; those of different keys at once.
+   * The event must have a key. Default: none waits for another.
+   */
+  readonly ordered?: 'key';
+  /**
+   * With `ordered`: whether a delivery that is parked holds back the later ones of its key until somebody has decided
+   * about it, or is passed over. Default `block`.
+   */
+  readonly onPark?: 'block' | 'skip';
+  /**
+   * Where a subscription begins that the database has not seen before. Default `now`: with the first event after its
+   * recording. Everything else is read from the log, as far back as that is kept.
+   */
+  readonly from?: StartFrom;
 }
 
 /** One reaction to one event. */
@@ -207,6 +245,18 @@ export type ModuleDefinition<T extends AnyContract, U extends readonly AnyContra
   /** Contracts this module may call, enqueue or subscribe to. Default: none but its own. */
   readonly uses?: U;
   readonly on?: (on: On<NameOf<U[number]>, NameOf<T>>) => readonly Subscription[];
+  /** By name; they use no contract that this module does not. */
+  readonly sagas?: Readonly<Record<string, AnySaga<NameOf<U[number]> | NameOf<T>>>>;
+  /**
+   * Read models built from events, in the schema of the module, or of its first table. Two versions of one name while
+   * the new one is being built. Default none.
+   */
+  readonly views?: readonly View[];
+  /**
+   * The views that a query reads, by the query's name: it waits until they show what its caller has written. A query
+   * reads no view that is not listed. Default none.
+   */
+  readonly reads?: { readonly [K in keyof QueryHandlers<T, NameOf<U[number]>>]?: readonly View[] };
   /** Jobs that are enqueued again and again. */
   readonly schedules?: (at: At<NameOf<U[number]>, NameOf<T>>) => readonly Schedule[];
 } & Handlers<T, NameOf<U[number]>>;
@@ -228,6 +278,10 @@ export interface Module {
   readonly commands: Readonly<Record<string, AnyHandler>>;
   readonly queries: Readonly<Record<string, AnyHandler>>;
   readonly subscriptions: readonly Subscription[];
+  readonly sagas: Readonly<Record<string, AnySaga>>;
+  readonly views: readonly PlacedView[];
+  /** Names of views, such as `orders.summary`, by the query that reads them. */
+  readonly reads: Readonly<Record<string, readonly string[]>>;
   readonly schedules: readonly Schedule[];
 }
 
@@ -253,19 +307,30 @@ export function module<const T extends AnyContract, const U extends readonly Any
       options: { ...operation.job, ...job },
     };
   };
-  const { owns } = definition;
+  const { owns, views = [], reads = {} } = definition;
   throwIfProblems(`the module ${of.$name}`, ownsProblems(of.$name, owns));
+  const schema = owns.schema ?? schemaOf(owns.tables[0] ?? '');
+  const ownsListed = tableOwnership(owns);
   return {
     name: of.$name,
     contract: of,
     schema: owns.schema,
     tables: owns.tables ?? [],
     migrations: owns.migrations,
-    ownsTable: tableOwnership(owns),
+    ownsTable: (inSchema, table) =>
+      ownsListed(inSchema, table) || (inSchema === schema && views.some(({ name }) => isOfView(name, table))),
     uses: new Set([of.$name, ...(definition.uses ?? []).map((used) => used.$name)]),
     commands: (definition.commands ?? {}) as Module['commands'],
     queries: (definition.queries ?? {}) as Module['queries'],
     subscriptions: definition.on?.(on) ?? [],
+    sagas: definition.sagas ?? {},
+    views: views.map((view) => ({ schema, view })),
+    reads: Object.fromEntries(
+      Object.entries<readonly View[] | undefined>(reads).map(([query, list = []]) => [
+        query,
+        list.map((view) => viewName({ schema, view })),
+      ]),
+    ),
     schedules: definition.schedules?.(at) ?? [],
   };
 }

@@ -15,8 +15,12 @@ import { newTaskId } from '../durable/task-id.ts';
 import { keepResult } from '../durable/settle.ts';
 import type { RequestContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
-import { insertEvents, insertInbox, type NewEvent } from '../outbox/events.ts';
+import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
+import { eventOver } from '../outbox/new-event.ts';
+import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
+import { insertSagas, type NewSaga } from '../saga/statements.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -28,12 +32,22 @@ export interface Completion {
   /** Ends a task whose handler wrote nothing; see `TaskControl`. */
   readonly complete?: (() => Promise<boolean>) | undefined;
   /** Set for a delivery. */
-  readonly inbox?: { readonly subscription: string; readonly eventId: string };
+  readonly inbox?: { readonly subscription: string; readonly event: RecordedEvent };
 }
 
 /** The event has already had its effect on this subscription: roll back and only end the task. */
 export class AlreadyApplied extends Error {
   override readonly name = 'AlreadyApplied';
+}
+
+/** What is written with what a handler has buffered. */
+export interface Endings {
+  /** The task that ends. */
+  readonly completion: Completion | undefined;
+  /** Outside effects that have ended. */
+  readonly external: Sql | undefined;
+  /** The answer, under its key: one row when it is recorded. */
+  readonly answer: Sql | undefined;
 }
 
 /** What a handler has buffered; written in one statement just before COMMIT. */
@@ -44,6 +58,7 @@ export class Outgoing {
   readonly #tasks: NewTask[] = [];
   /** By name and unique key. */
   readonly #unique = new Map<string, { readonly task: NewTask; readonly onDuplicate: OnDuplicate }>();
+  readonly #sagas: NewSaga[] = [];
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
@@ -61,23 +76,7 @@ export class Outgoing {
   }
 
   emit(event: AnyEvent, payload: unknown): void {
-    const valid: unknown = validateNow(
-      event.payload,
-      this.#wire(payload, `payload of ${event.id}`),
-      'PL_PAYLOAD_INVALID',
-      `payload of ${event.id}`,
-    );
-    const { correlationId, causationId, caller } = this.#context;
-    // The payload as given: transforms run once, where it is received.
-    this.#events.push({
-      type: event.id,
-      version: event.version,
-      key: event.key?.(valid),
-      correlationId,
-      causationId,
-      caller,
-      payload: payload ?? null,
-    });
+    this.#events.push(eventOver(this.#wire, this.#context, event, payload));
   }
 
   enqueue(operation: AnyCommand, input: unknown, options: EnqueueOptions | undefined): string {
@@ -103,6 +102,13 @@ export class Outgoing {
         onDuplicate: before.onDuplicate === 'debounce' ? 'debounce' : onDuplicate,
       });
     }
+  }
+
+  start(request: SagaRequest): string {
+    const { saga, task } = newSaga(this.#context, request);
+    this.#sagas.push(saga);
+    this.#tasks.push(task);
+    return saga.id;
   }
 
   invalidate(tags: readonly string[]): void {
@@ -143,8 +149,8 @@ export class Outgoing {
     await tx.query(holdOrders([{ name, orderKey }, ...written]));
   }
 
-  /** Throws PL_TASK_LOST or {@link AlreadyApplied} when the effects must not be committed. */
-  async flush(tx: Transaction, completion: Completion | undefined, external: Sql | undefined): Promise<void> {
+  /** Throws PL_TASK_LOST, {@link AlreadyApplied} or {@link KeyTaken} when the effects must not be committed. */
+  async flush(tx: Transaction, { completion, external, answer }: Endings): Promise<void> {
     await this.#holdOrders(tx, completion);
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
@@ -152,12 +158,14 @@ export class Outgoing {
       parts.push(sql`ended as (${completeTask(completion.task)})`);
       if (completion.task.keepResult) parts.push(sql`kept as (${keepResult(completion.task, this.result)})`);
       if (completion.inbox !== undefined)
-        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.eventId)})`);
+        parts.push(sql`noted as (${insertInbox(completion.inbox.subscription, completion.inbox.event)})`);
     }
+    if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
     if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
     for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
       parts.push(sql`${sql.id(`unique_${index}`)} as (${insertUnique(task, onDuplicate)})`);
+    if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);
@@ -171,13 +179,20 @@ export class Outgoing {
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
-    const row = await tx.one<{ ended: number; noted: number; invalidated: string | null }>(
-      sql`with ${sql.join(parts)} select ${ended} as ended, ${noted} as noted, ${invalidated} as invalidated`,
-    );
+    const answered = answer === undefined ? sql`1` : sql`(select count(*)::int from answered)`;
+    const row = await tx.one<{
+      ended: number;
+      noted: number;
+      answered: number;
+      invalidated: string | null;
+    }>(sql`
+      with ${sql.join(parts)}
+      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
     if (completion !== undefined && row.ended !== 1) {
       throw taskLost(completion.task);
     }
     if (row.noted !== 1) throw new AlreadyApplied();
+    if (row.answered !== 1) throw new KeyTaken();
     if (row.invalidated !== null && cache !== undefined)
       this.#invalidation = { id: row.invalidated, cache, tags, keys: [] };
   }

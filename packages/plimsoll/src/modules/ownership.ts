@@ -94,6 +94,7 @@ export function tableOwnership(owns: Owns): (schema: string, table: string) => b
   return (schema, table) => owned.has(`${schema}.${table}`);
 }
 
-function schemaOf(table: string): string {
+/** Of `schema.table`. */
+export function schemaOf(table: string): string {
   return table.slice(0, table.indexOf('.'));
 }

@@ -1,7 +1,10 @@
 import { PlimsollError, throwIfProblems, type Problem } from '../kernel/errors.ts';
+import type { AnySaga } from '../saga/saga.ts';
 import { membersOf, type AnyOperation } from './contract.ts';
 import type { Module, Subscription } from './module.ts';
 import { overlapProblems } from './ownership.ts';
+import { subscriptionProblems } from './subscription-problems.ts';
+import { viewProblems } from './view-use.ts';
 
 /** All modules of one app, checked once. */
 export interface Registry {
@@ -15,6 +18,8 @@ export interface Registry {
     string,
     { readonly module: Module; readonly subscription: Subscription }
   >;
+  /** By name: `orders.checkout`. */
+  readonly sagas: ReadonlyMap<string, { readonly module: string; readonly saga: AnySaga }>;
 }
 
 /** Reports every problem of the set of modules at once, as PL_CONFIG. */
@@ -23,6 +28,8 @@ export function createRegistry(modules: readonly Module[]): Registry {
   const byName = new Map<string, Module>();
   const operations = new Map<string, AnyOperation>();
   const subscriptions = new Map<string, { module: Module; subscription: Subscription }>();
+
+  const sagas = new Map<string, { module: string; saga: AnySaga }>();
 
   for (const module of modules) {
     const path = `modules.${module.name}`;
@@ -48,10 +55,28 @@ export function createRegistry(modules: readonly Module[]): Registry {
           path: `${path}.on.${subscription.options.name}`,
           message: `subscribes to ${subscription.event.id}, but ${subscription.event.contract} is not in uses`,
         });
+      problems.push(...subscriptionProblems(subscription, `${path}.on.${subscription.options.name}`));
       subscriptions.set(name, { module, subscription });
     }
   }
-  problems.push(...overlapProblems(modules));
+  for (const module of modules) {
+    for (const [key, saga] of Object.entries(module.sagas)) {
+      const name = `${module.name}.${key}`;
+      const path = `modules.${module.name}.sagas.${key}`;
+      if (operations.has(name) || subscriptions.has(name))
+        problems.push({
+          path,
+          message: 'the name is taken by an operation or a subscription; give it its own',
+        });
+      if ([...sagas.values()].some((other) => other.saga === saga))
+        problems.push({ path, message: 'the saga is listed already; declare one for each name' });
+      for (const used of saga.uses)
+        if (!module.uses.has(used))
+          problems.push({ path, message: `uses ${used}, which is not in uses of the module` });
+      sagas.set(name, { module: module.name, saga });
+    }
+  }
+  problems.push(...overlapProblems(modules), ...viewProblems(modules));
   for (const module of modules) {
     for (const used of module.uses) {
       if (!byName.has(used))
@@ -67,6 +92,7 @@ export function createRegistry(modules: readonly Module[]): Registry {
     modules,
     operations,
     subscriptions,
+    sagas,
     owner(operation) {
       const module = byName.get(operation.contract);
       // The same value, not only the same name: a second contract of that name is another contract.

@@ -305,7 +305,7 @@ describe('events and jobs', () => {
     for (const where of ['order', 'remember', 'mail'])
       expect(of(where)).toMatchObject({ correlationId: 'corr-1', caller: { principal: 'ada', tenant: 't' } });
     expect(of('remember')).toMatchObject({
-      causationId: expect.stringMatching(/^event:\d+$/),
+      causationId: expect.stringMatching(/^event:\d+\/shop\.remember$/),
       path: ['shop.remember'],
     });
     expect(of('mail')).toMatchObject({

@@ -1,7 +1,6 @@
-import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
-import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
+import type { BackoffOptions } from '../durable/backoff.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
 import { taskContext } from '../durable/task-context.ts';
 import type { TaskControl, TaskHandler } from '../durable/worker.ts';
@@ -17,30 +16,30 @@ import {
 } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { settleSoon } from '../kernel/settle-seen.ts';
 import { jobDefaults } from '../jobs/job.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
-import type { SubscriptionRecord } from '../outbox/relay.ts';
+import { causeOf, type RecordedEvent } from '../outbox/events.ts';
+import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
-import { payloadNow } from './event-versions.ts';
-import { ExternalEffects } from './external.ts';
+import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
+import { sagaHandlers } from './saga-handlers.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
 import {
+  assertUses,
   CommandHandlerContext,
   QueryHandlerContext,
   SubscriptionHandlerContext,
   type HandlerContextOptions,
-  type Work,
 } from './handler-context.ts';
-import { invoke, isFailure, memberName, validInput, validOutput } from './invocation.ts';
-import { calledLater } from './called-later.ts';
+import { createHandlerTransaction, type Invalidations } from './handler-transaction.ts';
+import { invoke, isFailure, memberName, resultOf, succeeded, validInput, validOutput } from './invocation.ts';
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
-import { AlreadyApplied, Outgoing, type Completion } from './outgoing.ts';
+import { AlreadyApplied, type Completion } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
-import type { InvalidationCheck } from './invalidation-check.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
 import { validate } from '../kernel/validate.ts';
+import type { ViewReads } from '../views/reads.ts';
 
 export interface RuntimeOptions {
   readonly registry: Registry;
@@ -57,15 +56,16 @@ export interface RuntimeOptions {
   readonly caches?: ReadonlyMap<string, AnswerQuery>;
   /** Where the invalidations of commands go. Default: there is nothing to invalidate. */
   readonly invalidations?: Invalidations;
+  /** How long, and of what size, answers under stable keys are kept. */
+  readonly idempotency?: CommandRecordOptions;
+  /** Throws PL_EVENTS_BEHIND when an event of this type is not to be taken from outside now. Default: all are. */
+  readonly assertRoom?: (type: string) => void;
+  /** Waits until views show what a reader has written. Default: nobody waits. */
+  readonly viewReads?: Pick<ViewReads, 'current'>;
   /** Called after a commit that wrote events or jobs. */
   readonly onCommitted?: () => void;
-}
-
-/** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
-export interface Invalidations {
-  readonly cache: string;
-  readonly relay: Pick<InvalidationRelay, 'published'>;
-  readonly check: InvalidationCheck;
+  /** Waits between the tries of a step of a saga. Default as for jobs. */
+  readonly sagaBackoff?: BackoffOptions;
 }
 
 /** Runs the operations of one app's modules. */
@@ -79,7 +79,7 @@ export interface Runtime {
 const defaultTimeoutMs = 10_000;
 const strongRead = { consistency: 'strong' } as const;
 const asTheDatabaseSays = {};
-/** A query may be made again. A command not: whoever calls it alone knows whether its effect is once. */
+/** A query may be made again, and a command whose answer is recorded under its key. Another command not. */
 const isSafe = { safe: true };
 const isUnsafe = { safe: false };
 
@@ -99,11 +99,18 @@ class DeclaredFailure extends Error {
 }
 
 export function createRuntime(options: RuntimeOptions): Runtime {
-  const { registry, database, policies, caches, invalidations } = options;
+  const { registry, database, policies, caches, viewReads } = options;
   const { scope } = database;
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   const strictCalls = options.strictCalls ?? true;
   const betweenModules: Wire = (options.jsonCalls ?? true) ? jsonCopy : asIs;
+  const recordOf = createCommandRecords(database, options.idempotency);
+  const inTransaction = createHandlerTransaction({
+    database,
+    wire: betweenModules,
+    invalidations: options.invalidations,
+    onCommitted: options.onCommitted,
+  });
 
   /** Enters the operation's context, times it and tells the channel. */
   async function perform<T>(
@@ -156,6 +163,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
       context,
       strictCalls,
       wire,
+      assertRoom: options.assertRoom,
       call(operation, input) {
         calls += 1;
         const hop = { above: context, keySuffix: `/${operation.id}.${calls}` };
@@ -164,7 +172,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         if (policy === undefined) return dispatch(operation, input, hop, betweenModules);
         return policy.run(
           () => dispatch(operation, input, hop, betweenModules),
-          operation.kind === 'query' ? isSafe : isUnsafe,
+          operation.kind === 'query' || context.keyIsStable ? isSafe : isUnsafe,
         );
       },
     };
@@ -196,6 +204,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const checked = validInput(operation, input, wire);
     const valid = checked instanceof Promise ? await checked : checked;
     const handler = module.queries[memberName(operation)];
+    const views = module.reads[memberName(operation)];
+    // Before a server is chosen: it must have what the views have by then.
+    if (views !== undefined && viewReads !== undefined)
+      await viewReads.current(views, { seen: context.seen, strong: context.strong });
     const ask = (within: RequestContext, over: Wire): Promise<unknown> =>
       database
         .readOnly(
@@ -226,11 +238,14 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   ): Promise<unknown> {
     const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
-    const declaresErrors = Object.keys(operation.errors as object).length > 0;
+    // A job's own end is in its transaction: it cannot come again.
+    const record = completion === undefined ? recordOf(operation.id, input, context) : undefined;
+    // What is answered now is what will be answered again: the value as it is recorded.
+    const carry = record === undefined ? wire : jsonCopy;
     try {
-      const value = await inTransaction(context, completion, async (work) => {
+      const value = await inTransaction(context, { completion, record }, async (work) => {
         const handlerContext = new CommandHandlerContext(
-          handlerOptions(module, context, wire),
+          handlerOptions(module, context, carry),
           work,
           operation.errors,
         );
@@ -239,62 +254,28 @@ export function createRuntime(options: RuntimeOptions): Runtime {
         );
         if (result instanceof Fail) throw new DeclaredFailure(result);
         if (result instanceof TaskOutcome && work.job !== undefined) throw new OutcomeReturned(result);
-        const output =
-          operation.output === undefined ? undefined : await validOutput(operation, result, wire);
+        if (operation.output === undefined) return undefined;
+        const given = carry(result, `output of ${operation.id}`);
+        work.answered({ value: given });
+        const output = await validOutput(operation, given, asIs);
         work.outgoing.result = output;
         return output;
       });
-      return declaresErrors ? { ok: true, value } : value;
+      return succeeded(operation, value);
     } catch (error) {
-      if (error instanceof DeclaredFailure)
-        return { ok: false, error: error.fail.error, data: error.fail.data };
       if (error instanceof OutcomeReturned) return error.outcome;
-      throw error;
+      const failure = error instanceof DeclaredFailure ? error.fail : undefined;
+      if (record === undefined && failure === undefined) throw error;
+      const before =
+        failure === undefined
+          ? await record?.settle(error)
+          : await record?.failed({ error: failure.error, data: failure.given });
+      if (before !== undefined) {
+        context.noteReplay();
+        return resultOf(operation, before);
+      }
+      return { ok: false, error: failure?.error, data: failure?.data };
     }
-  }
-
-  /** The handler's one transaction; what it buffered and the end of its task are written just before COMMIT. */
-  async function inTransaction<T>(
-    context: RequestContext,
-    completion: Completion | undefined,
-    run: (work: Work) => Promise<T>,
-  ): Promise<T> {
-    const outgoing = new Outgoing(context, betweenModules, invalidations?.cache);
-    const effects = new ExternalEffects(database, context);
-    let result: T;
-    try {
-      const asJob = completion !== undefined && completion.inbox === undefined;
-      const job = asJob ? calledLater(database, completion.task) : undefined;
-      result = await database.transaction((tx) => run({ tx, outgoing, effects, job }), {
-        async beforeCommit(tx) {
-          const operation = context.operation ?? 'command';
-          assertAlive(context, operation);
-          invalidations?.check.committing(operation, context, outgoing.tags);
-          await outgoing.flush(tx, completion, effects.recording());
-        },
-      });
-    } catch (error) {
-      await effects.abandon();
-      throw error;
-    }
-    if (outgoing.pending) options.onCommitted?.();
-    if (outgoing.invalidation !== undefined) await publish(outgoing.invalidation, context);
-    return result;
-  }
-
-  /** After the commit, whose position is in the token; where it is not, the relay takes one. */
-  async function publish(invalidation: RecordedInvalidation, { seen }: RequestContext): Promise<void> {
-    if (seen.isUnknown(database.name)) {
-      // The commit was answered and its position was not: one from now on covers it.
-      const now = database.seenUntilNow();
-      await settleSoon(now, (each) => database.settle(each));
-      seen.mergeAll(now);
-      const until = now.isUnknown(database.name) ? undefined : now.mark(database.name);
-      if (until !== undefined) seen.noteWritten(database.name, until.epoch, until.written, invalidation.tags);
-    }
-    const mark = seen.isUnknown(database.name) ? undefined : seen.mark(database.name);
-    const at = mark === undefined ? undefined : { epoch: mark.epoch, lsn: mark.written };
-    await invalidations?.relay.published(invalidation, at);
   }
 
   async function runJob(
@@ -335,9 +316,15 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     control: TaskControl | undefined,
   ): Promise<void> {
     const event = task.payload as RecordedEvent;
-    const delivery = { eventId: event.id, position: event.position, attempt: task.attempt };
-    const completion: Completion = { task, inbox: { subscription: task.name, eventId: event.id } };
-    const above = taskContext(database, task, task.causationId ?? `event:${event.id}`, control);
+    const delivery = {
+      eventId: event.id,
+      position: event.position,
+      attempt: task.attempt,
+      replay: event.replay,
+      erased: event.erased === true,
+    };
+    const completion: Completion = { task, inbox: { subscription: task.name, event } };
+    const above = taskContext(database, task, causeOf(event, task.name), control);
     try {
       await perform(task.name, 'subscription', { above, keySuffix: '' }, undefined, async (context) => {
         const payload: unknown = await validate(
@@ -346,7 +333,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
           'PL_PAYLOAD_INVALID',
           `payload of ${event.type}, event ${event.id}`,
         );
-        const work = inTransaction(context, completion, async (work) => {
+        const work = inTransaction(context, { completion }, async (work) => {
           const handlerContext = new SubscriptionHandlerContext(
             handlerOptions(module, context, asIs),
             work,
@@ -374,20 +361,38 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     taskHandlers.set(name, (task, control) => runDelivery(module, subscription, task, control));
   }
 
+  /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
+  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+    const above = currentContext() ?? createContext();
+    const from = registry.modules.find(({ name }) => name === moduleName);
+    if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
+    const module = registry.owner(operation);
+    const call = (): Promise<unknown> =>
+      perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
+        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+      );
+    const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
+    return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);
+  }
+
+  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
+  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
+
   return {
-    call: (operation, input) =>
-      dispatch(
-        operation,
-        input,
-        { above: currentContext() ?? createContext(), keySuffix: '' },
-        asIs,
-      ) as Promise<Result<typeof operation>>,
+    call(operation, input) {
+      const above = currentContext() ?? createContext();
+      const keySuffix = operation.kind === 'query' ? '' : above.nextCallSuffix(operation.id);
+      return dispatch(operation, input, { above, keySuffix }, asIs) as Promise<Result<typeof operation>>;
+    },
     taskHandlers,
     subscriptionRecords: [...registry.subscriptions].map(([name, { module, subscription }]) => ({
       name,
       module: module.name,
       eventType: subscription.event.id,
       maxAttempts: subscription.options.maxAttempts ?? jobDefaults.maxAttempts,
+      ordered: subscription.options.ordered,
+      onPark: subscription.options.onPark,
+      from: subscription.options.from,
     })),
   };
 }

@@ -79,6 +79,18 @@ test('handlers are inferred, and what is not declared does not compile', () => {
         expectTypeOf(delivery.attempt).toBeNumber();
         await call(inventory.stock, payload);
       }),
+      on(
+        inventory.low,
+        { name: 'first', ordered: 'key', onPark: 'skip', from: { position: 1 } },
+        async () => {},
+      ),
+      on(inventory.low, { name: 'since', from: { time: new Date() } }, async (_payload, { delivery }) => {
+        expectTypeOf(delivery.replay).toEqualTypeOf<number | undefined>();
+      }),
+      // @ts-expect-error no such order
+      on(inventory.low, { name: 'second', ordered: 'time' }, async () => {}),
+      // @ts-expect-error no such beginning
+      on(inventory.low, { name: 'third', from: 'yesterday' }, async () => {}),
       // @ts-expect-error an event of a contract that is not in `uses`
       on(other.happened, { name: 'x' }, async () => {}),
     ],
@@ -100,6 +112,25 @@ test('the last upcast gives what the payload reads, from what nobody can know', 
   });
   // @ts-expect-error the step to this version must give a payload
   event({ payload, version: 2, upcast: { 1: () => ({ sku: 1 }) } });
+});
+
+test('what is left of a payload without its personal data is a payload', () => {
+  const payload = z.object({ id: z.string(), email: z.string().transform((email) => email.length) });
+  event({
+    payload,
+    personal: {
+      subject: (valid) => {
+        expectTypeOf(valid).toEqualTypeOf<{ id: string; email: number }>();
+        return valid.id;
+      },
+      erase: (given) => {
+        expectTypeOf(given).toEqualTypeOf<{ id: string; email: string }>();
+        return { ...given, email: '' };
+      },
+    },
+  });
+  // @ts-expect-error a field is missing
+  event({ payload, personal: { subject: ({ id }) => id, erase: ({ id }) => ({ id }) } });
 });
 
 test('a module owns a schema or tables, not both, not neither', () => {

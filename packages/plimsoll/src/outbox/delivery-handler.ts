@@ -3,7 +3,7 @@ import type { Transaction } from '../database/transaction.ts';
 import { completeWith } from '../durable/complete-with.ts';
 import type { ClaimedTask } from '../durable/task.ts';
 import type { TaskHandler } from '../durable/worker.ts';
-import { insertInbox, type RecordedEvent } from './events.ts';
+import { causeOf, insertInbox, type RecordedEvent } from './events.ts';
 
 /** What the function of a {@link deliveryHandler} gets besides the payload. */
 export interface RunningDelivery {
@@ -25,9 +25,9 @@ export function deliveryHandler<Payload>(
 ): TaskHandler {
   return (task, control) => {
     const event = task.payload as RecordedEvent;
-    return completeWith(database, task, control, task.causationId ?? `event:${event.id}`, async (tx) => {
+    return completeWith(database, task, control, causeOf(event, task.name), async (tx) => {
       // No row: the event has had its effect already, and only the task is left to end.
-      if ((await tx.execute(insertInbox(task.name, event.id))) !== 1) return;
+      if ((await tx.execute(insertInbox(task.name, event))) !== 1) return;
       await run(event.payload as Payload, { tx, event, task });
     });
   };

@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { RequestContext } from '../kernel/context.ts';
-import { jsonCopy } from '../kernel/json-copy.ts';
+import { jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { validateNow } from '../kernel/validate.ts';
 import type { NewEvent } from './events.ts';
 
@@ -11,6 +11,9 @@ export interface EventDeclaration<Payload extends StandardSchemaV1> {
   readonly version: number;
   readonly payload: Payload;
   readonly key: ((payload: StandardSchemaV1.InferOutput<Payload>) => string) | undefined;
+  readonly personal:
+    | { readonly subject: (payload: StandardSchemaV1.InferOutput<Payload>) => string | undefined }
+    | undefined;
 }
 
 /**
@@ -24,15 +27,26 @@ export function newEvent<Payload extends StandardSchemaV1>(
   event: EventDeclaration<Payload>,
   payload: StandardSchemaV1.InferInput<Payload>,
 ): NewEvent {
+  return eventOver(jsonCopy, context, event, payload);
+}
+
+/** @internal {@link newEvent}, where something else than JSON may happen to the payload on its way. */
+export function eventOver<Payload extends StandardSchemaV1>(
+  wire: Wire,
+  context: RequestContext,
+  event: EventDeclaration<Payload>,
+  payload: unknown,
+): NewEvent {
   const { id: type, version } = event;
   const what = `payload of ${type}`;
-  const valid = validateNow(event.payload, jsonCopy(payload ?? null, what), 'PL_PAYLOAD_INVALID', what);
+  const valid = validateNow(event.payload, wire(payload ?? null, what), 'PL_PAYLOAD_INVALID', what);
   const { correlationId, causationId, caller } = context;
   // The payload as given: transforms run once, where it is received.
   return {
     type,
     version,
     key: event.key?.(valid),
+    subject: event.personal?.subject(valid),
     correlationId,
     causationId,
     caller,

@@ -1,45 +1,87 @@
 import type { Database } from '../database/database.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import { createLoop, type Loop } from '../durable/loop.ts';
-
-export interface SubscriptionRecord {
-  /** `orders.charge`: module and subscription; the name of its tasks. */
-  readonly name: string;
-  readonly module: string;
-  readonly eventType: string;
-  readonly maxAttempts: number;
-}
+import { background } from '../kernel/channels.ts';
+import { systemClock, type Clock } from '../kernel/clock.ts';
+import { catchUp } from './catch-up.ts';
+import { insertDeliveries } from './deliveries.ts';
+import { feedDefaults } from './feed.ts';
+import { dropExpired, extendLog, partitionDefaults } from './partitions.ts';
+import { continueReplays } from './replay.ts';
+import { recordSubscriptions, type SubscriptionRecord } from './subscriptions.ts';
 
 export interface RelayOptions {
   readonly database: Database;
   /** All subscriptions of the modules that this process hosts; recorded at start. */
   readonly subscriptions: readonly SubscriptionRecord[];
-  /** Modules that this process hosts: their recorded subscriptions that are no longer listed are removed. */
+  /** Modules that this process hosts: their subscriptions that no process has listed for ten minutes are forgotten. */
   readonly modules: readonly string[];
   /** How often to look when nobody wakes the relay. Default 250. */
   readonly pollMs?: number;
   /** Events per transaction. Default 1000. */
   readonly batch?: number;
+  /** How long events are kept at least. Default for ever. */
+  readonly retainMs?: number;
+  /** How long a partition of the log should last, which is also how much longer events may be kept. Default 7 days. */
+  readonly partitionMs?: number;
   /** Called after events were moved; wake the workers here. */
   readonly onMoved?: () => void;
+  readonly clock?: Clock;
 }
 
-export const relayDefaults = { pollMs: 250, batch: 1_000 } as const;
+export const relayDefaults = {
+  pollMs: 250,
+  batch: 1_000,
+  partitionMs: partitionDefaults.partitionMs,
+} as const;
+
+/** How often to say which subscriptions are here, and to look whether a partition can be dropped. */
+const upkeepEveryMs = 60_000;
 
 /**
  * Moves committed events from the outbox to the log and makes a task for each subscription, all in one
  * transaction. It takes whatever rows are there, not rows after a cursor, so an event whose transaction
  * committed late is taken late and never skipped. One relay at a time does the work; the others find the
- * sequencer locked and leave.
+ * sequencer locked and leave. Between that it catches new subscriptions up, goes on with replays, and drops what
+ * is old.
  */
 export function createRelay(options: RelayOptions): Loop {
-  const { database } = options;
+  const { database, clock = systemClock } = options;
   const settings = { ...relayDefaults, ...options };
+  const limits = { ...feedDefaults, batch: settings.batch };
+  const record = (): Promise<void> => recordSubscriptions(database, options.subscriptions, options.modules);
+  // Of the last upkeep.
+  let keptUpAtMs = -Infinity;
 
   async function round(): Promise<boolean> {
-    const moved = await moveCommitted(database, settings.batch);
+    const { outbox, log } = await workToDo(database);
+    const moved = outbox ? await moveCommitted(database, settings.batch, settings.partitionMs) : 0;
     if (moved > 0) options.onMoved?.();
-    return moved === settings.batch;
+    const more = log && (await aside('reading the log for subscriptions', feed)) === true;
+    if (clock.monotonicMs() - keptUpAtMs >= upkeepEveryMs) {
+      keptUpAtMs = clock.monotonicMs();
+      await aside('recording subscriptions', record);
+      const { retainMs } = settings;
+      if (retainMs !== undefined) await aside('dropping what is old', () => dropExpired(database, retainMs));
+    }
+    return moved === settings.batch || more;
+  }
+
+  async function feed(): Promise<boolean> {
+    const behind = await catchUp(database, limits);
+    const replaying = await continueReplays(database, limits);
+    options.onMoved?.();
+    return behind || replaying;
+  }
+
+  /** Its failure is told, and holds up no event. */
+  async function aside<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      background.publish({ scope: database.scope, what, error });
+      return undefined;
+    }
   }
 
   return createLoop({
@@ -47,25 +89,36 @@ export function createRelay(options: RelayOptions): Loop {
     scope: database.scope,
     pollMs: settings.pollMs,
     round,
-    onStart: () => recordSubscriptions(database, options.subscriptions, options.modules),
+    onStart: record,
   });
 }
 
+/** Most rounds find nothing; that look needs no transaction. */
+function workToDo(database: Database): Promise<{ readonly outbox: boolean; readonly log: boolean }> {
+  return database.one(sql`
+    select exists (select 1 from plimsoll.outbox) as outbox,
+      exists (select 1 from plimsoll.subscription where live_from is null)
+        or exists (select 1 from plimsoll.replay where ended_at is null) as log`);
+}
+
 /** One transaction of the relay; returns how many events it moved. */
-export async function moveCommitted(database: Database, batch: number): Promise<number> {
-  // Most rounds find nothing; that look needs no transaction.
-  const { waiting } = await database.one<{ waiting: boolean }>(
-    sql`select exists (select 1 from plimsoll.outbox) as waiting`,
-  );
-  if (!waiting) return 0;
+export function moveCommitted(
+  database: Database,
+  batch: number,
+  partitionMs: number = relayDefaults.partitionMs,
+): Promise<number> {
   return database.transaction(async (tx) => {
-    const leading = await tx.maybeOne(sql`select 1 from plimsoll.sequencer for update skip locked`);
+    const leading = await tx.maybeOne<{ last: number; room: boolean }>(sql`
+      select position + ${batch} as last, position + ${batch} < partitioned_to as room
+      from plimsoll.sequencer for update skip locked`);
     if (leading === undefined) return 0;
+    if (!leading.room) await extendLog(tx, leading.last, partitionMs);
     return (await tx.one<{ moved: number }>(moveStatement(batch))).moved;
   });
 }
 
 function moveStatement(batch: number): Sql {
+  const live = sql`select * from plimsoll.subscription where live_from is not null`;
   return sql`
     with taken as (
       delete from plimsoll.outbox
@@ -74,32 +127,10 @@ function moveStatement(batch: number): Sql {
       update plimsoll.sequencer set position = position + (select count(*) from taken)
       returning position - (select count(*) from taken) as base
     ), logged as (
-      insert into plimsoll.event (position, id, type, version, key, at, correlation_id, causation_id, caller, payload)
-      select base + row_number() over (order by id), id, type, version, key, at, correlation_id, causation_id, caller, payload
+      insert into plimsoll.event (position, id, type, version, key, subject, at, correlation_id, causation_id, caller, payload)
+      select base + row_number() over (order by id), id, type, version, key, subject, at, correlation_id, causation_id, caller, payload
       from taken, advanced
       returning *
-    ), delivered as (
-      insert into plimsoll.task (id, kind, name, max_attempts, correlation_id, causation_id, caller, payload)
-      select gen_random_uuid(), 'delivery', s.name, s.max_attempts, e.correlation_id, 'event:' || e.id, e.caller,
-             jsonb_build_object('id', e.id::text, 'position', e.position, 'type', e.type, 'version', e.version, 'key', e.key, 'payload', e.payload)
-      from logged e join plimsoll.subscription s on s.event_type = e.type
-    )
+    ), delivered as (${insertDeliveries(sql`select * from logged`, live)})
     select count(*)::int as moved from logged`;
-}
-
-function recordSubscriptions(
-  database: Database,
-  subscriptions: readonly SubscriptionRecord[],
-  modules: readonly string[],
-): Promise<void> {
-  return database.transaction(async (tx) => {
-    const names = subscriptions.map((subscription) => subscription.name);
-    await tx.execute(
-      sql`delete from plimsoll.subscription where module = any(${modules}) and not name = any(${names})`,
-    );
-    await tx.execute(sql`
-      insert into plimsoll.subscription (name, module, event_type, max_attempts)
-      select s->>'name', s->>'module', s->>'eventType', (s->>'maxAttempts')::int from jsonb_array_elements(${sql.json(subscriptions)}) s
-      on conflict (name) do update set module = excluded.module, event_type = excluded.event_type, max_attempts = excluded.max_attempts`);
-  });
 }

@@ -43,7 +43,7 @@ export function fromPool(pool: pg.Pool, options: FromPoolOptions = {}): Database
     replicas: replicas.map((replica, index) => adoptPool(replica, `replica-${index + 1}`, scope)),
     fallbackMax: pool.options.max - leftForWrites,
     beginOnPrimary: ['begin read only'],
-    transactionSettings: undefined,
+    transactionSettings: [],
     monitors: { primary: monitorLike(pool), replicas: replicas.map(monitorLike) },
     session: () => openSessionLike(pool, scope),
   });

@@ -361,7 +361,7 @@ test('outbox and jobs run end to end on a pool of the user, whatever its parsers
         'notes.echo',
         async (task: ClaimedTask) => {
           const event = task.payload as RecordedEvent & { payload: { text: string } };
-          expect(await database.transaction((tx) => tx.execute(insertInbox(task.name, event.id)))).toBe(1);
+          expect(await database.transaction((tx) => tx.execute(insertInbox(task.name, event)))).toBe(1);
           await finish(task, `echo of ${event.payload.text} at ${event.position}`);
         },
       ],

@@ -1,5 +1,5 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { background, breakers, httpRequests, operations, tasks } from '../kernel/channels.ts';
+import { background, breakers, httpRequests, operations, sagas, tasks } from '../kernel/channels.ts';
 import { traceIdOf, type SpanNode } from '../kernel/trace.ts';
 import { isOf } from './own-messages.ts';
 
@@ -57,7 +57,7 @@ function standardOutput(): DestinationStream {
 }
 
 /**
- * Writes what the channels of one app tell: requests, operations and finished tasks at `info` or `debug`,
+ * Writes what the channels of one app tell: requests, operations, finished tasks and sagas at `info` or `debug`,
  * refused requests and retries at `warn`, failures, parked tasks and background trouble at `error`. Returns
  * the function that stops it.
  */
@@ -106,6 +106,16 @@ export function logChannels(scope: object, logger: Logger, parts: readonly objec
           ...withError(error),
         },
         'task',
+      );
+    }),
+    sagas.subscribe((message) => {
+      if (!isOwn(message)) return;
+      const { id, version, state, ageMs, error } = message;
+      // One that is stuck has told so in the background.
+      const level = state === 'done' || state === 'compensated' ? 'info' : 'warn';
+      logger[level](
+        { ...ids(message), saga: id, version, state, ageMs: round(ageMs), ...withError(error) },
+        'saga',
       );
     }),
     breakers.subscribe((message) => {

@@ -99,11 +99,12 @@ export function spanMetrics(counts: Readonly<Record<string, number>>): readonly 
   ];
 }
 
-/** What guards of calls did: refused, made again, opened and closed. */
+/** What guards of calls did: refused, made again, opened and closed; and what was not done twice. */
 export function guardMetrics(
   refusals: readonly NumberPoint[],
   retries: readonly NumberPoint[],
   transitions: readonly NumberPoint[],
+  keyed: readonly NumberPoint[],
 ): readonly Metric[] {
   const counter = (
     name: string,
@@ -121,6 +122,12 @@ export function guardMetrics(
     counter('plimsoll.refusals', '{call}', 'Calls that a guard refused, by policy and name.', refusals),
     counter('plimsoll.retries', '{call}', 'Calls made again or beside the first one.', retries),
     counter('plimsoll.breaker.transitions', '{transition}', 'Breakers that went into a state.', transitions),
+    counter(
+      'plimsoll.idempotency',
+      '{call}',
+      'Work under a known idempotency key, by what came of it: replayed, busy, reused, not-kept.',
+      keyed,
+    ),
   ];
 }
 
@@ -156,6 +163,19 @@ export function seenStoreMetrics(points: readonly NumberPoint[]): readonly Metri
       name: 'plimsoll.seen.store.calls',
       unit: '{call}',
       description: 'Calls to the store of what clients have seen, by call and outcome.',
+      kind: 'counter',
+      points,
+    },
+  ];
+}
+
+/** Where sagas came to: the ends, the turns back and those that are stuck. */
+export function sagaMetrics(points: readonly NumberPoint[]): readonly Metric[] {
+  return [
+    {
+      name: 'plimsoll.saga.transitions',
+      unit: '{saga}',
+      description: 'Sagas that were done, began to go back, were compensated or got stuck.',
       kind: 'counter',
       points,
     },

@@ -8,9 +8,11 @@ import {
   operations,
   poolWaits,
   queries,
+  idempotency,
   refusals,
   retries,
   routes,
+  sagas,
   tasks,
   type MessageChannel,
 } from '../kernel/channels.ts';
@@ -22,6 +24,7 @@ import {
   guardMetrics,
   processMetrics,
   routeMetrics,
+  sagaMetrics,
   spanMetrics,
 } from './measured.ts';
 import { KeyedCounts, KeyedDurations, RecentDurations, type Percentiles } from './meter.ts';
@@ -110,10 +113,12 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
   const task = new KeyedDurations<{ task: string; outcome: string }>(maxRoutes);
   const lag = new KeyedDurations<{ task: string }>(maxRoutes);
   const refused = new KeyedCounts<{ policy: string; name: string }>(maxGuards);
+  const keyed = new KeyedCounts<{ work: string; outcome: string }>(maxGuards);
   const repeated = new KeyedCounts<{ kind: string; name: string }>(maxGuards);
   const switched = new KeyedCounts<{ to: string; name: string }>(maxGuards);
   const routed = new KeyedCounts<{ role: string; reason: string }>(maxGuards);
   const cached = new KeyedCounts<{ cache: string; tier: string; outcome: string }>(maxGuards);
+  const sagaTurned = new KeyedCounts<{ saga: string; state: string }>(maxRoutes);
   const seenStored = new KeyedCounts<{ call: string; outcome: string }>(maxGuards);
   const eventLoop = meterEventLoop();
   const exporter = options.otlp === undefined ? undefined : exportOtlp(options.otlp, metrics);
@@ -159,10 +164,12 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
       task.record(name, outcome, durationMs, () => ({ task: name, outcome }));
       lag.record(name, '', lagMs, () => ({ task: name }));
     }),
+    own(sagas, ({ name: saga, state }) => sagaTurned.add({ saga, state })),
     own(routes, ({ role, reason }) => routed.add({ role, reason })),
     own(cacheReads, ({ name: cache, tier, outcome }) => cached.add({ cache, tier, outcome })),
     own(seenStores, ({ call, outcome }) => seenStored.add({ call, outcome })),
     own(refusals, ({ policy, name }) => refused.add({ policy, name })),
+    own(idempotency, ({ work, outcome }) => keyed.add({ work, outcome })),
     own(retries, ({ kind, name }) => repeated.add({ kind, name })),
     own(breakers, ({ to, name }) => switched.add({ to, name })),
   ];
@@ -179,9 +186,10 @@ export function createTelemetry(scope: object, options: TelemetryOptions = {}): 
         lag: lag.points(),
       }),
       ...routeMetrics(routed.points()),
+      ...sagaMetrics(sagaTurned.points()),
       ...cacheMetrics(cached.points()),
       ...seenStoreMetrics(seenStored.points()),
-      ...guardMetrics(refused.points(), repeated.points(), switched.points()),
+      ...guardMetrics(refused.points(), repeated.points(), switched.points(), keyed.points()),
       ...processMetrics(eventLoop.window(10_000)),
       ...spanMetrics({
         recorded: spans.recorded,

@@ -2,7 +2,7 @@ import type { App } from '../app/app.ts';
 import { createClient } from '../client/client.ts';
 import type { Authenticate } from '../gateway/authentication.ts';
 import type { Route } from '../gateway/route.ts';
-import { createContext, currentContext, runInContext, type Caller } from '../kernel/context.ts';
+import { createContext, currentContext, runInContext, sameWork, type Caller } from '../kernel/context.ts';
 import type { AnyOperation } from '../modules/contract.ts';
 import { isFailure } from '../modules/invocation.ts';
 import { answerLost } from './faulty-module.ts';
@@ -28,14 +28,16 @@ export function overHttp(app: App, routes: readonly Route[]): OutsideCall {
   const routed = new Set(routes.filter(({ enqueue }) => enqueue !== true).map(({ operation }) => operation));
   return async (operation, input) => {
     if (!routed.has(operation)) return app.call(operation, input);
-    const { caller, key, correlationId, signal } = currentContext() ?? createContext();
+    const context = currentContext() ?? createContext();
+    const { caller, key, correlationId, signal, keyIsStable } = context;
+    const keySuffix = operation.kind === 'command' ? context.nextCallSuffix(operation.id) : '';
     const client = createClient({
       baseUrl: app.url,
       routes,
       headers: { [callerHeader]: Buffer.from(JSON.stringify(caller)).toString('base64url') },
     });
     return client.call(operation, input, {
-      idempotencyKey: key,
+      ...(keyIsStable ? { idempotencyKey: key + keySuffix } : {}),
       correlationId,
       ...(signal === undefined ? {} : { signal }),
     });
@@ -57,8 +59,11 @@ export const believeCaller: Authenticate = async ({ headers }) => {
 export function throughFaults(call: OutsideCall, faults: Faults): OutsideCall {
   return (operation, input) => {
     const context = currentContext() ?? createContext();
+    const keySuffix = operation.kind === 'command' ? context.nextCallSuffix(operation.id) : '';
     return runInContext(context, async () => {
-      const result = await untilNoFault(() => call(operation, input), faults, context.correlationId);
+      const again = (): Promise<unknown> =>
+        runInContext(sameWork(context, keySuffix), () => call(operation, input));
+      const result = await untilNoFault(again, faults, context.correlationId);
       if (operation.kind === 'command' && !isFailure(result)) {
         const run = faults.begin(`outside/${operation.id}`, context);
         if (run.hits('outside-answer-lost', 0, 'after the commit')) throw answerLost(operation);

@@ -3,11 +3,12 @@ import { plan, type Plan } from '../app/plan.ts';
 import type { Route } from '../gateway/route.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { asIs } from '../kernel/json-copy.ts';
 import { createLifecycle, extendLifecycle } from '../kernel/lifecycle.ts';
 import type { AnyEvent, Input } from '../modules/contract.ts';
 import type { Module } from '../modules/module.ts';
-import { validateNow } from '../kernel/validate.ts';
 import { insertEvents } from '../outbox/events.ts';
+import { eventOver } from '../outbox/new-event.ts';
 import { createFaultServer } from './fault-server.ts';
 import type { Faults } from './faults.ts';
 import { faultyModule } from './faulty-module.ts';
@@ -75,26 +76,8 @@ export async function testModule(tested: Module, options: TestModuleOptions): Pr
   const own: Pick<TestedModule, 'publish' | 'call'> = {
     call: (faults === undefined ? call : throughFaults(call, faults)) as App['call'],
     async publish(event, payload) {
-      const valid: unknown = validateNow(
-        event.payload,
-        payload,
-        'PL_PAYLOAD_INVALID',
-        `payload of ${event.id}`,
-      );
-      const { correlationId, causationId, caller } = currentContext() ?? createContext();
-      await app.database.execute(
-        insertEvents([
-          {
-            type: event.id,
-            version: event.version,
-            key: event.key?.(valid),
-            correlationId,
-            causationId,
-            caller,
-            payload: payload ?? null,
-          },
-        ]),
-      );
+      const context = currentContext() ?? createContext();
+      await app.database.execute(insertEvents([eventOver(asIs, context, event, payload)]));
     },
   };
   const extended = { ...Object.getOwnPropertyDescriptors(app), ...Object.getOwnPropertyDescriptors(own) };

@@ -3,8 +3,9 @@ import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 
 /**
- * Resolves when the app has no event to relay and no task that is still to run: everything that was set off has
- * happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a task is parked.
+ * Resolves when the app has no event to relay, no task that is still to run and no live view behind the log: everything
+ * that was set off has happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a
+ * task is parked or a view cannot go on.
  */
 export async function untilIdle(app: App, options: { readonly timeoutMs?: number } = {}): Promise<void> {
   const timeoutMs = options.timeoutMs ?? 20_000;
@@ -16,12 +17,20 @@ export async function untilIdle(app: App, options: { readonly timeoutMs?: number
         'PL_LIFECYCLE',
         `${counts.parked} tasks are parked; see last_error in plimsoll.task`,
       );
+    const views = (await app.views()).filter(({ state }) => state === 'live');
+    const stuck = views.find(({ failure }) => failure !== null);
+    if (stuck !== undefined)
+      throw new PlimsollError(
+        'PL_LIFECYCLE',
+        `the view ${stuck.schema}.${stuck.name} cannot go on: ${stuck.failure?.message}`,
+      );
+    const behind = Math.max(0, ...views.map((view) => view.behind));
     const tasks = counts.ready + counts.running + counts.scheduled + counts.waiting;
-    if (counts.outbox + tasks === 0) return;
+    if (counts.outbox + tasks + behind === 0) return;
     if (systemClock.monotonicMs() > deadline) {
       throw new PlimsollError(
         'PL_LIFECYCLE',
-        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left`,
+        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left, and a view is ${behind} events behind`,
         { data: { ...counts } },
       );
     }

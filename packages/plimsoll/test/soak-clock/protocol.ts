@@ -49,6 +49,8 @@ export interface Answer {
   readonly note?: string | undefined;
   readonly token?: string | undefined;
   readonly level?: ReadLevel | undefined;
+  /** A read through the cache was answered by the database, in the context of its reader and for nobody else. */
+  readonly pastCache?: boolean | undefined;
   readonly id?: number | undefined;
   readonly stats?: ProcessStats | undefined;
   readonly error?: string | undefined;

@@ -8,7 +8,7 @@ import {
 import type { InvalidationBus, SharedStore } from 'plimsoll/cache';
 import { createDatabase, Seen, seenTokens, sql, type Queryable } from 'plimsoll/database';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { createContext, runInContext } from '../../src/kernel/context.ts';
+import { createContext, currentContext, runInContext } from '../../src/kernel/context.ts';
 import { cacheTiers } from './cache-tiers.ts';
 import { createOthers } from './others.ts';
 import { isOurs, windowMs, type Answer, type Asked, type ProcessSettings } from './protocol.ts';
@@ -69,15 +69,6 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
   const find = (key: string) => (db: Queryable) => db.one<Row>(findRow(key));
   await Promise.all([cache.start(), relay.start(), database.ping().catch(() => undefined)]);
 
-  // What a promotion has lost nobody invalidates: the caches begin anew with the history.
-  let history = database.routing().epoch;
-  const watching = setInterval(() => {
-    const now = database.routing().epoch;
-    if (now === history) return;
-    history = now;
-    void cache.clear();
-  }, 20);
-
   async function write(key: string, note: string, seen: Seen): Promise<Answer> {
     const tags = [`kv:${key}`];
     const { row, id } = await database.transaction(async (tx) => {
@@ -111,9 +102,13 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
             })),
             level: 'session',
           };
-        // The loader's context has seen exactly what it must read.
-        const row = await cache.get(asked.key, rows, () => database.readOnly(find(asked.key)));
-        return { ...row, level: 'ryw' };
+        let pastCache = false;
+        // The loader's context has seen exactly what it must read; past the cache it is the reader's own.
+        const row = await cache.get(asked.key, rows, () => {
+          pastCache = currentContext()?.seen === seen;
+          return database.readOnly(find(asked.key));
+        });
+        return { ...row, level: 'ryw', pastCache };
       }
       case 'write':
         return await write(asked.key, asked.note, seen);
@@ -142,7 +137,6 @@ export async function createServing(settings: ProcessSettings): Promise<Serving>
         };
       }
       case 'stop':
-        clearInterval(watching);
         await Promise.allSettled([relay.stop(), cache.stop()]);
         await Promise.allSettled([database.close(), tiers.close(), others.close()]);
         return {};

@@ -84,7 +84,20 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
     say(name);
     reports.push(await runWorkload(system, { seed, checker, signal, keys, sessions, thinkMs: 50 }));
   };
+  const told = new Map<readonly unknown[], number>();
+  const newsOf = <T>(all: readonly T[]): readonly T[] => {
+    const news = all.slice(told.get(all) ?? 0);
+    told.set(all, all.length);
+    return news;
+  };
+  // At once: a run that breaks off tells nothing at its end.
+  const tellNews = (): void => {
+    for (const { violations } of [checker, processChecker])
+      for (const violation of newsOf(violations)) say(describeViolation(violation));
+    for (const line of newsOf(record.failed)) say(`fault not made: ${line}`);
+  };
   const telling = setInterval(() => {
+    tellNews();
     const faults = Object.values(record.happened).reduce((sum, count) => sum + count, 0);
     const now = record.now.size === 0 ? '' : `, now: ${[...record.now].join(', ')}`;
     say(
@@ -152,10 +165,8 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
   const operations = reports.reduce((sum, report) => sum + report.operations, 0);
   const violations = checker.violationCount + processChecker.violationCount + apart.length;
   if (!json) {
-    for (const violation of [...checker.violations, ...processChecker.violations])
-      process.stderr.write(`\n${describeViolation(violation)}\n`);
-    for (const line of [...apart, ...record.failed.map((line) => `fault not made: ${line}`)])
-      process.stderr.write(`${line}\n`);
+    tellNews();
+    for (const line of apart) process.stderr.write(`${line}\n`);
     for (const line of unmet) process.stderr.write(`unmet: ${line}\n`);
     if (rows.length > 0) process.stderr.write(`\n${printLagTable(rows)}\n\n`);
   }
@@ -193,6 +204,8 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
 
 /** Both standbys stream and have what the primary has; one that cannot is seeded anew. */
 async function recovered(servers: Servers, record: LaneRecord): Promise<void> {
+  // Where a promotion could not be made it is down.
+  if (!servers.primary.running) await servers.primary.restart();
   for (const standby of servers.standbys()) {
     try {
       if (!standby.running) await standby.restart();

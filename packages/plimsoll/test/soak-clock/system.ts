@@ -46,7 +46,8 @@ export function systemOf(options: SystemOptions): CausalSystem {
       const begun =
         path === 'cache' ? processChecker?.begin(`process ${process.number}`, key, now()) : undefined;
       const answer = answered(await process.ask({ do: 'read', key, path }, identity(client)));
-      if (begun !== undefined)
+      // Past the cache it is what its reader may be shown, whatever the process has invalidated since.
+      if (begun !== undefined && answer.pastCache !== true)
         processChecker?.endRead(begun, {
           ...answer,
           version: answer.version ?? 0,

@@ -1,4 +1,4 @@
--- Work to be done: jobs (a command called later), deliveries (one event for one subscription) and runs of sagas.
+-- Work to be done: jobs (a command called later), deliveries (one event for one subscription), turns of sagas.
 -- Only live work is here: a task that is done is deleted in the transaction that holds its effects.
 create sequence plimsoll.task_seq;
 

@@ -1,0 +1,102 @@
+import type { Database } from '../database/database.ts';
+import type { Sql } from '../database/sql.ts';
+import { fingerprintOf } from '../idempotency/fingerprint.ts';
+import { AlreadyDone, clientOf, KeyTaken, type KeyedWork } from '../idempotency/keyed-work.ts';
+import { numberProblems, Records, type KeyOpening, type RecordOptions } from '../idempotency/records.ts';
+import type { RequestContext } from '../kernel/context.ts';
+import { throwIfProblems, type Problem } from '../kernel/errors.ts';
+import { jsonCopy } from '../kernel/json-copy.ts';
+
+export interface CommandRecordOptions extends RecordOptions {
+  /**
+   * How long a call of work that may be tried again is known: a job, a delivery, a step of a saga. Longer than such
+   * work may stay parked. Default 7 days.
+   */
+  readonly keepWorkMs?: number;
+}
+
+export const commandRecordDefaults = { keepWorkMs: 7 * 86_400_000 } as const;
+
+/** Longer for each call below another: what a replay calls again before it finds its own answer is known still. */
+const keptLongerMs = 600_000;
+
+/** What a command gave, before its schemas have transformed it. */
+export type CommandAnswer =
+  | { readonly value?: unknown }
+  | { readonly error: string; readonly data?: unknown };
+
+/** Makes the record of a command; undefined where its key is its own, so that it cannot come again. */
+export type RecordOf = (
+  operation: string,
+  input: unknown,
+  context: RequestContext,
+) => CommandRecord | undefined;
+
+export function createCommandRecords(database: Database, options: CommandRecordOptions = {}): RecordOf {
+  throwIfProblems('idempotency', commandRecordProblems(options));
+  const { keepWorkMs = commandRecordDefaults.keepWorkMs } = options;
+  const records = new Records(database, options);
+  return (operation, input, context) => {
+    if (!context.keyIsStable) return undefined;
+    const { caller, key, causationId, path } = context;
+    const work = {
+      scope: operation,
+      client: clientOf(caller),
+      key,
+      fingerprint: fingerprintOf(jsonCopy(input, `input of ${operation}`)),
+    };
+    const keepMs = causationId === undefined ? records.keepMs : keepWorkMs;
+    return new CommandRecord(database, records, work, keepMs + path.length * keptLongerMs);
+  };
+}
+
+export function commandRecordProblems(options: CommandRecordOptions): readonly Problem[] {
+  return numberProblems(options, ['keepMs', 'maxAnswerBytes', 'keepWorkMs']);
+}
+
+/** One command under a key that may come again: its answer is recorded with its effect, or was before. */
+export class CommandRecord {
+  /** For the transaction of the command. */
+  readonly opening: KeyOpening;
+  readonly #database: Database;
+  readonly #records: Records;
+  readonly #work: KeyedWork;
+  readonly #keepMs: number;
+
+  constructor(database: Database, records: Records, work: KeyedWork, keepMs: number) {
+    this.opening = records.opening(work);
+    this.#database = database;
+    this.#records = records;
+    this.#work = work;
+    this.#keepMs = keepMs;
+  }
+
+  /** To be written with the effect. */
+  recording(answer: CommandAnswer): Sql {
+    return this.#records.recording(this.#work, answer, this.#keepMs);
+  }
+
+  /** Records a declared failure, whose transaction was rolled back. Undefined, or what was recorded before. */
+  async failed(answer: CommandAnswer): Promise<CommandAnswer | undefined> {
+    if (this.opening.refused !== undefined) return answerIn(this.opening.refused);
+    if ((await this.#database.execute(this.recording(answer))) === 1) return undefined;
+    return this.settle(new KeyTaken());
+  }
+
+  /**
+   * What was recorded of a command that threw: also where the throw was a consequence, because its handler began
+   * again what it had done before. Else throws what is to be thrown.
+   */
+  async settle(thrown: unknown): Promise<CommandAnswer> {
+    const { isAsked, refused } = this.opening;
+    if (refused !== undefined) return answerIn(refused);
+    // A handler that threw before its first statement has not asked whether it was done before.
+    const known = isAsked ? undefined : await this.#records.refusalOf(this.#work).catch(() => undefined);
+    return answerIn(known ?? (await this.#records.refusalAfter(this.#work, thrown)));
+  }
+}
+
+function answerIn(refusal: unknown): CommandAnswer {
+  if (refusal instanceof AlreadyDone) return refusal.answer as CommandAnswer;
+  throw refusal;
+}

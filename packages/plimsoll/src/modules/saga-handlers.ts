@@ -1,0 +1,39 @@
+import type { Database } from '../database/database.ts';
+import type { BackoffOptions } from '../durable/backoff.ts';
+import type { TaskHandler } from '../durable/worker.ts';
+import { validate } from '../kernel/validate.ts';
+import { payloadNow } from '../outbox/event-versions.ts';
+import { sagaTaskHandlers } from '../saga/runner.ts';
+import type { AnyCommand, AnyEvent, Schema } from './contract.ts';
+import type { Registry } from './registry.ts';
+
+export interface SagaHandlersOptions {
+  readonly registry: Registry;
+  readonly database: Database;
+  /** Calls a command as a step of a saga of the module, in the current context. */
+  readonly callStep: (module: string, operation: AnyCommand, input: unknown) => Promise<unknown>;
+  readonly backoff: BackoffOptions | undefined;
+}
+
+/** What a worker runs for the sagas of the modules, by task name. */
+export function sagaHandlers(options: SagaHandlersOptions): ReadonlyMap<string, TaskHandler> {
+  const { registry, database, callStep, backoff } = options;
+  return sagaTaskHandlers({
+    database,
+    sagas: registry.sagas,
+    // Async, so that what it refuses at once is a failure of the step.
+    call: async (module, command, input) => callStep(module, command as AnyCommand, input),
+    commandOf(id) {
+      const operation = registry.operations.get(id);
+      return operation?.kind === 'command' ? operation : undefined;
+    },
+    payloadOf: (event, arrived) =>
+      validate(
+        event.payload as Schema,
+        payloadNow(event as AnyEvent, arrived),
+        'PL_PAYLOAD_INVALID',
+        `payload of ${event.id}, event ${arrived.id}`,
+      ),
+    ...(backoff === undefined ? {} : { backoff }),
+  });
+}

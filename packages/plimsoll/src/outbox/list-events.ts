@@ -1,0 +1,40 @@
+import { sql } from '../database/sql.ts';
+import type { Queryable } from '../database/statements.ts';
+import type { Caller } from '../kernel/context.ts';
+import { matching, type EventFilter } from './event-filter.ts';
+
+/** An event of the log. */
+export interface LoggedEvent {
+  readonly position: number;
+  readonly id: number;
+  readonly type: string;
+  readonly version: number;
+  readonly key: string | null;
+  /** Whose personal data it holds or held. */
+  readonly subject: string | null;
+  /** When it was emitted; ISO 8601. */
+  readonly at: string;
+  readonly correlationId: string;
+  readonly causationId: string | null;
+  readonly caller: Caller;
+  readonly payload: unknown;
+  /** When the personal data was taken out. */
+  readonly erasedAt: string | null;
+}
+
+/** Events of the log, the newest first; at most `limit`. */
+export function listEvents(db: Queryable, filter: EventFilter, limit: number): Promise<LoggedEvent[]> {
+  return db.query<LoggedEvent>(sql`
+    select position, id, type, version, key, subject, to_json(at)#>>'{}' as at, correlation_id as "correlationId",
+      causation_id as "causationId", caller, payload, to_json(erased_at)#>>'{}' as "erasedAt"
+    from plimsoll.event where ${matching(filter)} order by position desc limit ${limit}`);
+}
+
+/** The stretch of the log that is kept; undefined when there is no event. */
+export function logBounds(
+  db: Queryable,
+): Promise<{ readonly first: number; readonly last: number } | undefined> {
+  return db.maybeOne(sql`
+    select first, last from (select min(position) as first, max(position) as last from plimsoll.event) bounds
+    where first is not null`);
+}

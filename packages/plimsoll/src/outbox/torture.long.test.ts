@@ -1,0 +1,43 @@
+import { expect, inject, test } from 'vitest';
+import { createTestDatabase } from '@plimsoll/embedded';
+import { migrationsOf } from '../app/migrations.ts';
+import { createDatabase } from '../database/database.ts';
+import { migrate } from '../database/migrate.ts';
+import { prepareTorture, torture } from './fixtures/torture.ts';
+
+test(
+  'for a minute and a half: relays killed, backends terminated, commits out of order: every event once, in order by key',
+  { timeout: 240_000 },
+  async () => {
+    const server = await createTestDatabase(inject('cluster'));
+    const database = createDatabase({ url: server.url, pool: { max: 24 } });
+    try {
+      await migrate(database, migrationsOf({ modules: [] }));
+      await prepareTorture(database);
+      const outcome = await torture({
+        database,
+        url: server.url,
+        durationMs: 90_000,
+        writers: 12,
+        faultEveryMs: 600,
+        random: Math.random,
+      });
+      process.stdout.write(`${JSON.stringify(outcome)}\n`);
+      expect(outcome).toMatchObject({
+        lost: 0,
+        invented: 0,
+        doubled: 0,
+        gaps: 0,
+        inverted: 0,
+        undelivered: 0,
+        repeated: 0,
+        unordered: 0,
+      });
+      expect(outcome.committed).toBeGreaterThan(2_000);
+      expect(outcome.kills).toBeGreaterThan(20);
+    } finally {
+      await database.close();
+      await server.drop();
+    }
+  },
+);

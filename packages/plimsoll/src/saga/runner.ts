@@ -1,0 +1,295 @@
+import type { Database } from '../database/database.ts';
+import { backoffDefaults, type BackoffOptions } from '../durable/backoff.ts';
+import { completeTask, type ClaimedTask } from '../durable/task.ts';
+import type { TaskHandler } from '../durable/worker.ts';
+import { background, sagas as sagaChannel, type SagaMessage } from '../kernel/channels.ts';
+import { systemClock, type Clock } from '../kernel/clock.ts';
+import { createContext, runInContext, type RequestContext } from '../kernel/context.ts';
+import { PlimsollError } from '../kernel/errors.ts';
+import { jsonCopy } from '../kernel/json-copy.ts';
+import { taskSpan } from '../kernel/trace.ts';
+import { validate, type MaybePromise } from '../kernel/validate.ts';
+import type { ArrivedEvent, AwaitedEvent, StepCommand } from './callable.ts';
+import { compensate } from './compensate.ts';
+import { Superseded, type Trouble } from './failure.ts';
+import { History, kept, type HistoryRow } from './history.ts';
+import { runOf, SagaRun } from './run.ts';
+import type { AnySaga } from './saga.ts';
+import { backwardTask, childId, forwardTask, readHistory, type NewSaga, type SagaRow } from './statements.ts';
+import { endTurn, save, take, turnBack } from './store.ts';
+import { Turn, type ChildPlace, type Outcome } from './turn.ts';
+import { arriveFromLog } from './wait-events.ts';
+import { newSaga } from './new-saga.ts';
+
+/** A saga and the module it belongs to. */
+export interface HostedSaga {
+  readonly module: string;
+  readonly saga: AnySaga;
+}
+
+export interface SagaRunnerOptions {
+  readonly database: Database;
+  /** By name: `orders.checkout`. */
+  readonly sagas: ReadonlyMap<string, HostedSaga>;
+  /**
+   * Calls a command for a step of a module's saga, in the current context, whose key is the step's. Resolves to what
+   * its caller gets: the value, or `{ ok }` where the command declares errors.
+   */
+  readonly call: (module: string, command: StepCommand, input: unknown) => Promise<unknown>;
+  /** The command of that id: compensations are recorded by it. */
+  readonly commandOf: (id: string) => StepCommand | undefined;
+  /** The payload of a recorded event as its contract has it now. */
+  readonly payloadOf: (event: AwaitedEvent, arrived: ArrivedEvent) => MaybePromise<unknown>;
+  /** Waits between the calls of a step or a compensation that throws. Default from 1 s, doubling, up to 5 min. */
+  readonly backoff?: BackoffOptions;
+  /** How long a saga's code may wait for something that is not a step. Default 10_000. */
+  readonly stallMs?: number;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+export const sagaDefaults = { stallMs: 10_000 } as const;
+
+/**
+ * What a worker runs for the sagas, by task name. A turn takes the saga, runs its code over what is recorded, and
+ * ends when the saga does or when it waits: the end of its task, and the next one, commit with what it has come to.
+ */
+export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string, TaskHandler> {
+  const { database } = options;
+  const { scope } = database;
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? Math.random;
+  const backoff = { ...backoffDefaults, ...options.backoff };
+  const stallMs = options.stallMs ?? sagaDefaults.stallMs;
+  const names = new Map<AnySaga, string>();
+  const handlers = new Map<string, TaskHandler>();
+  for (const [name, { saga }] of options.sagas) {
+    handlers.set(backwardTask(name), runTask);
+    for (const [version, each] of saga.versions) {
+      names.set(each, name);
+      handlers.set(forwardTask(name, version), runTask);
+    }
+  }
+  return handlers;
+
+  async function runTask(task: ClaimedTask): Promise<void> {
+    const { saga: id } = task.payload as { readonly saga: string };
+    for (;;) {
+      const saga = await take(database, task, id);
+      if (saga === undefined) {
+        // Its turn is over, or is that of another task; only this one is left to end.
+        await database.execute(completeTask(task));
+        return;
+      }
+      try {
+        if (await runTurn(task, saga)) return;
+      } catch (error) {
+        if (!(error instanceof Superseded)) throw error;
+      }
+    }
+  }
+
+  /** Whether the turn has ended; if not, the saga goes on from what is recorded now. */
+  async function runTurn(task: ClaimedTask, saga: SagaRow): Promise<boolean> {
+    const where = `saga ${saga.id} (version ${saga.version})`;
+    const history = new History(where, await database.query<HistoryRow>(readHistory(saga.id)));
+    const context = contextOf(task, saga, undefined);
+    if (task.attempt >= task.maxAttempts) {
+      const message = `its turn was begun ${task.attempt} times and never ended: the process died, or could not write`;
+      await stick(task, saga, history, { message });
+      return true;
+    }
+    if (saga.undoing) {
+      const call = callAs(task, saga);
+      const undone = await compensate({
+        database,
+        saga,
+        history,
+        backoff,
+        random,
+        commandOf: options.commandOf,
+        async call(operation, input, place) {
+          const command = options.commandOf(operation);
+          if (command !== undefined) return call(command, input, place);
+          throw new PlimsollError('PL_UNKNOWN_OPERATION', `${where}: no module of this app has ${operation}`);
+        },
+      });
+      if (undone.kind === 'stuck') await stick(task, saga, history, undone.trouble);
+      else {
+        const rows = history.takePending();
+        const last = rows.at(-1)?.error;
+        await endTurn(
+          database,
+          task,
+          saga,
+          undone.kind === 'compensated'
+            ? { rows, state: 'compensated' }
+            : { rows, state: 'compensating', nextMs: undone.wakeMs, trouble: last ?? null },
+        );
+        if (undone.kind === 'compensated') tell(saga, 'compensated');
+      }
+      return true;
+    }
+    const { ending } = saga;
+    if (ending !== null && (ending.assumeUndone || history.unsettled().length === 0)) {
+      await goBack(saga, history, { error: 'Cancelled', data: ending });
+      return false;
+    }
+    return settle(task, saga, history, await runCode(task, saga, history, where, context));
+  }
+
+  async function settle(
+    task: ClaimedTask,
+    saga: SagaRow,
+    history: History,
+    outcome: Outcome,
+  ): Promise<boolean> {
+    switch (outcome.kind) {
+      case 'done': {
+        const rows = history.takePending();
+        await endTurn(database, task, saga, { rows, state: 'done', result: kept(outcome.value) });
+        tell(saga, 'done');
+        return true;
+      }
+      case 'failed':
+        await goBack(saga, history, { error: outcome.error, data: outcome.data });
+        return false;
+      case 'ending':
+        await goBack(saga, history, { error: 'Cancelled', data: saga.ending });
+        return false;
+      case 'waits': {
+        const trouble = history.unsettled()[0]?.known.lastError ?? null;
+        const rows = history.takePending();
+        await endTurn(database, task, saga, { rows, state: 'waiting', nextMs: outcome.wakeMs, trouble });
+        return true;
+      }
+      case 'stuck':
+        await stick(task, saga, history, outcome.trouble);
+        return true;
+    }
+  }
+
+  async function goBack(
+    saga: SagaRow,
+    history: History,
+    error: NonNullable<SagaRow['error']>,
+  ): Promise<void> {
+    await turnBack(database, saga, history.takePending(), error);
+    tell(saga, 'compensating', error.error);
+  }
+
+  /** Somebody has to look at it: it is told aloud, and goes on only by hand. */
+  async function stick(task: ClaimedTask, saga: SagaRow, history: History, trouble: Trouble): Promise<void> {
+    const rows = [...history.takePending(), { kind: 'stuck' as const, error: trouble }];
+    await endTurn(database, task, saga, { rows, state: 'stuck', trouble });
+    const what = `saga ${saga.id} is stuck`;
+    const error = new PlimsollError(
+      'PL_SAGA_STUCK',
+      `${what}${saga.undoing ? ' on the way back' : ''}: ${trouble.message}; see plimsoll sagas show ${saga.id}, then retry, resume or compensate it`,
+      { data: { id: saga.id, version: saga.version, code: trouble.code ?? null } },
+    );
+    background.publish({ scope, what, error });
+    tell(saga, 'stuck', error);
+  }
+
+  async function runCode(
+    task: ClaimedTask,
+    saga: SagaRow,
+    history: History,
+    where: string,
+    context: RequestContext,
+  ): Promise<Outcome> {
+    const hosted = options.sagas.get(saga.name)?.saga.versions.get(saga.version);
+    if (hosted === undefined)
+      throw new PlimsollError(
+        'PL_UNKNOWN_OPERATION',
+        `${where} has steps whose outcome only its code can tell, and this process does not have it`,
+      );
+    const children: NewSaga[] = [];
+    const commit = (): Promise<void> =>
+      save(database, saga, { rows: history.takePending(), children: children.splice(0) });
+    const turn = new Turn({
+      id: saga.id,
+      where,
+      history,
+      ending: saga.ending !== null,
+      atMs: saga.atMs,
+      clock,
+      random,
+      backoff,
+      stallMs,
+      call: callAs(task, saga),
+      payloadOf: options.payloadOf,
+      nameOf: (child) => nameOf(saga, child),
+      startChild(at, child, given) {
+        const made = childOf(saga, at, child, given);
+        history.add({ kind: 'began', op: 'child', ...at });
+        children.push(made);
+      },
+      save: commit,
+    });
+    const outcome = await runInContext(context, () =>
+      turn.run(async () => {
+        // Transforms run here, each time.
+        const given = await validate(hosted.input, saga.input.value, 'PL_INPUT_INVALID', `input of ${where}`);
+        return jsonCopy(await hosted.body(runOf(new SagaRun(turn, '')), given), `result of ${where}`);
+      }),
+    );
+    if (children.length > 0 || (outcome.kind === 'waits' && history.awaitsEvent)) await commit();
+    // The wait is committed: what came before it is found here, and what comes after it by the follower.
+    if (outcome.kind === 'waits' && history.awaitsEvent) await arriveFromLog(database, saga.id);
+    return outcome;
+  }
+
+  function nameOf(parent: SagaRow, child: AnySaga): string {
+    const name = names.get(child);
+    if (name !== undefined && options.sagas.get(name)?.module === parent.module) return name;
+    throw new PlimsollError(
+      'PL_UNKNOWN_OPERATION',
+      `saga ${parent.id} began one that ${parent.module} does not list in its sagas; another module's is started by a command of that module`,
+    );
+  }
+
+  function childOf(
+    parent: SagaRow,
+    { place, operation }: ChildPlace,
+    child: AnySaga,
+    input: unknown,
+  ): NewSaga {
+    const { saga } = newSaga(contextOf(undefined, parent, undefined), {
+      name: operation,
+      module: parent.module,
+      saga: child,
+      input,
+    });
+    return { ...saga, id: childId(operation, parent.id, place), parent: parent.id, parentPlace: place };
+  }
+
+  function callAs(task: ClaimedTask, saga: SagaRow): Turn['call'] {
+    return (command, input, place) =>
+      runInContext(contextOf(task, saga, place), () => options.call(saga.module, command, input));
+  }
+
+  /** That of the request that began the saga; the key is that of the step, however often it is called. */
+  function contextOf(
+    task: ClaimedTask | undefined,
+    saga: SagaRow,
+    place: string | undefined,
+  ): RequestContext {
+    const { correlationId, caller } = saga;
+    return createContext({
+      correlationId,
+      causationId: `saga:${saga.id}`,
+      key: `saga:${saga.id}${place === undefined ? '' : `/${place}`}`,
+      caller,
+      seen: database.seenUntilNow(),
+      ...(task === undefined ? {} : { span: taskSpan(task) }),
+    });
+  }
+
+  function tell(saga: SagaRow, state: SagaMessage['state'], error?: unknown): void {
+    if (!sagaChannel.hasSubscribers) return;
+    const { name, id, version, correlationId, createdMs, atMs } = saga;
+    sagaChannel.publish({ scope, name, id, version, state, correlationId, ageMs: atMs - createdMs, error });
+  }
+}
