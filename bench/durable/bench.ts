@@ -120,6 +120,7 @@ export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
     await fresh(async ({ databaseUrl }) => {
       const child = fork(path.join(import.meta.dirname, file), [databaseUrl], {
         execArgv: ['--conditions=plimsoll:source'],
+        env: { ...process.env, NODE_ENV: 'production' },
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       });
       const figures = new Promise<SagaFigures>((resolve, reject) => {

@@ -37,6 +37,19 @@ export async function brokenPromises(
   for (const [id, keys] of bank.keys)
     if (keys.size !== 1) broken.push(`the bank was asked to charge order ${id} under ${keys.size} keys`);
 
+  const sagas = await ask<{ id: string; state: string; reserved: number; released: number; booked: number }>(`
+    select p.id::text as id, coalesce(s.state, 'not started') as state,
+      (select count(*) from soak.reserved where order_id = p.id and change = 1)::int as reserved,
+      (select count(*) from soak.reserved where order_id = p.id and change = -1)::int as released,
+      (select count(*) from soak.booked where order_id = p.id)::int as booked
+    from soak.placed p left join plimsoll.saga s on s.id = 'soak.checkout/' || p.id`);
+  const wanted: Readonly<Record<string, string>> = { done: '1,0,1', compensated: '1,1,0' };
+  for (const { id, state, reserved, released, booked } of sagas)
+    if (wanted[state] !== [reserved, released, booked].join(','))
+      broken.push(
+        `the saga of order ${id} is ${state}: reserved ${reserved}, released ${released}, booked ${booked} times`,
+      );
+
   const inverted = await ask<{ account: number; seq: number; before: number }>(`
     select account, seq, before from (
       select account, seq, lag(seq, 1, 0) over (partition by account order by n) as before from soak.noted) each

@@ -17,6 +17,7 @@ const app = createApp(
     modules: [module],
     http: { port: 0 },
     database: { pool: { max: 8 } },
+    worker: { backoff: { baseMs: 200, maxMs: 5_000 } },
     expectedPeak: { requestsPerSecond: 1 },
     objectives: { default: { p95Ms: 1_000, errorRate: 0.1 } },
   }),

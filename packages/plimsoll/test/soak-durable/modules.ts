@@ -1,4 +1,5 @@
-import { command, contract, event, module, sql, view, type Module } from 'plimsoll';
+import { command, contract, event, module, saga, sql, view, type Module } from 'plimsoll';
+import type { AnySaga } from 'plimsoll/saga';
 import { z } from 'zod';
 
 const order = z.object({
@@ -7,6 +8,8 @@ const order = z.object({
   pence: z.int(),
   /** Its check throws, until it is cured. */
   poison: z.boolean(),
+  /** Its booking is refused, so that its saga has to undo what it has done. */
+  refused: z.boolean(),
   /** How long its jobs take. */
   slowMs: z.number(),
 });
@@ -21,6 +24,9 @@ const orders = (release: Release) =>
     place: command({ input: order }),
     charge: command({ input: order, timeoutMs: 8_000 }),
     ship: command({ input: order, timeoutMs: 8_000 }),
+    reserve: command({ input: order }),
+    release: command({ input: order }),
+    book: command({ input: order, errors: { Refused: z.object({}) } }),
     placed:
       release === 1
         ? event({ payload: placed, key: ({ account }) => String(account) })
@@ -38,6 +44,14 @@ export type Orders = ReturnType<typeof orders>;
 export interface SoakModule {
   readonly contract: Orders;
   readonly module: Module;
+}
+
+/** Between the tries of a step; a compensation is tried as the worker's tasks are. */
+const quick = { baseMs: 100, maxMs: 2_000 } as const;
+/** How often a step or a compensation throws, as if what it asks were away. */
+const flaky = 0.1;
+function mayFail(what: string): void {
+  if (Math.random() < flaky) throw new Error(`${what} does not answer`);
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -58,11 +72,25 @@ export function soakModule(release: Release, bankUrl: string): SoakModule {
       ),
     ],
   });
+  const checkout = (version: number, previous: readonly AnySaga<'soak'>[]) =>
+    saga({ version, input: order, uses: [soak], previous }, async (run, input) => {
+      await run.step('reserve', soak.reserve, input, {
+        compensate: () => [soak.release, input],
+        backoff: quick,
+      });
+      // The second release waits a moment in between: a saga that is under way must not notice.
+      if (version > 1) await run.sleep('think', 20);
+      const booked = await run.step('book', soak.book, input, { backoff: quick });
+      if (!booked.ok) throw run.fail('Refused');
+    });
+  const first = checkout(1, []);
+  const current = release === 1 ? first : checkout(2, [first]);
   const own = module(soak, {
     owns: { schema: 'soak', migrations: new URL('./migrations/', import.meta.url) },
     views: [totals],
+    sagas: { checkout: current },
     commands: {
-      async place(input, { tx, emit, enqueue }) {
+      async place(input, { tx, emit, enqueue, start }) {
         const { orders: seq } = await tx.one<{ orders: number }>(sql`
           insert into soak.account as a (id, orders) values (${input.account}, 1)
           on conflict (id) do update set orders = a.orders + 1 returning orders`);
@@ -70,6 +98,7 @@ export function soakModule(release: Release, bankUrl: string): SoakModule {
           insert into soak.placed (id, account, seq, pence) values (${input.id}, ${input.account}, ${seq}, ${input.pence})`);
         emit(soak.placed, { ...input, seq, release });
         enqueue(soak.charge, input);
+        start(current, input, { id: String(input.id) });
       },
       async charge(input, { tx, enqueue, external }) {
         const { bankId } = await external('bank', String(input.id), async (signal, key) => {
@@ -84,6 +113,20 @@ export function soakModule(release: Release, bankUrl: string): SoakModule {
         });
         await tx.execute(sql`insert into soak.charged (order_id, bank_id) values (${input.id}, ${bankId})`);
         enqueue(soak.ship, input);
+      },
+      async reserve({ id }, { tx }) {
+        await tx.execute(sql`insert into soak.reserved (order_id, change) values (${id}, 1)`);
+        mayFail('the warehouse');
+      },
+      async release({ id }, { tx }) {
+        await tx.execute(sql`insert into soak.reserved (order_id, change) values (${id}, -1)`);
+        mayFail('the warehouse');
+      },
+      async book({ id, refused }, { tx, fail }) {
+        if (refused) return fail('Refused', {});
+        await tx.execute(sql`insert into soak.booked (order_id) values (${id})`);
+        mayFail('the ledger');
+        return undefined;
       },
       async ship(input, { tx }) {
         await tx.execute(sql`insert into soak.shipped (order_id) values (${input.id})`);

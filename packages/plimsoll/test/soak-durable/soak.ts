@@ -69,6 +69,7 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
         account: Math.floor(own() * accounts),
         pence: 1 + Math.floor(own() * 10_000),
         poison: own() < 0.01,
+        refused: own() < 0.1,
         slowMs: own() < 0.02 ? Math.round(own() * 2_000) : 0,
       };
       while (!stop.signal.aborted) {

@@ -11,5 +11,9 @@ create table soak.shipped (order_id int not null);
 create table soak.noted (n bigint generated always as identity, order_id int not null, account int not null, seq int not null);
 create table soak.checked (order_id int not null);
 
+-- Of the saga of each order: reserved, perhaps released again, booked.
+create table soak.reserved (order_id int not null, change int not null);
+create table soak.booked (order_id int not null);
+
 -- Whether what is poisonous has been cured.
 create table soak.cured (one boolean primary key default true check (one));
