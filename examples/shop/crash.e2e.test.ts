@@ -181,6 +181,13 @@ test(`${kills} kills at random moments: nothing lost, every effect once`, { time
     where not exists (select 1 from plimsoll.inbox i where i.subscription = s.name and i.position = e.position)`),
   ).toEqual(none);
 
+  // So has every checkout, and none is missing.
+  expect(
+    await database.one(
+      sql`select count(*)::int as n from ${newOrders} and not exists (select 1 from plimsoll.saga s where s.id = 'orders.checkout/' || o.id and s.state = case o.status when 'shipped' then 'done' else 'compensated' end)`,
+    ),
+  ).toEqual(none);
+
   // Every order came to an end, and has exactly what its end says.
   expect(
     await database.one(

@@ -51,6 +51,10 @@ export {
   type SagaFilter,
   type SagaSummary,
 } from './read.ts';
+export { sagaFacts, type SagaFact } from './trace-facts.ts';
 export { type HistoryKind, type HistoryRow } from './history.ts';
-export { type Ending, type SagaState } from './statements.ts';
 export { sagaMigrations } from './migrations.ts';
+export { newSaga, type SagaRequest, type StartedSaga } from './new-saga.ts';
+export { insertSagas, type Ending, type NewSaga, type SagaState } from './statements.ts';
+export { sagaDefaults, sagaTaskHandlers, type HostedSaga, type SagaRunnerOptions } from './runner.ts';
+export { createEventFollower, followerDefaults, type EventFollowerOptions } from './wait-events.ts';

@@ -1,12 +1,11 @@
 import type { Database } from '../database/database.ts';
 import { backoffDefaults, type BackoffOptions } from '../durable/backoff.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
-import type { TaskHandler } from '../durable/worker.ts';
+import type { TaskControl, TaskHandler } from '../durable/worker.ts';
 import { background, sagas as sagaChannel, type SagaMessage } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { createContext, runInContext, type RequestContext } from '../kernel/context.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import { jsonCopy } from '../kernel/json-copy.ts';
 import { taskSpan } from '../kernel/trace.ts';
 import { validate, type MaybePromise } from '../kernel/validate.ts';
 import type { ArrivedEvent, AwaitedEvent, StepCommand } from './callable.ts';
@@ -14,6 +13,7 @@ import { compensate } from './compensate.ts';
 import { Superseded, type Trouble } from './failure.ts';
 import { History, kept, type HistoryRow } from './history.ts';
 import { runOf, SagaRun } from './run.ts';
+import { recordable } from './recordable.ts';
 import type { AnySaga } from './saga.ts';
 import { backwardTask, childId, forwardTask, readHistory, type NewSaga, type SagaRow } from './statements.ts';
 import { endTurn, save, take, turnBack } from './store.ts';
@@ -50,6 +50,16 @@ export interface SagaRunnerOptions {
 
 export const sagaDefaults = { stallMs: 10_000 } as const;
 
+/** Whose work a context is for. */
+interface Within {
+  readonly task?: ClaimedTask;
+  readonly control?: TaskControl | undefined;
+  /** Of the step, in its key. */
+  readonly place?: string;
+}
+
+const whereOf = ({ id, version }: SagaRow): string => `saga ${id} (version ${version})`;
+
 /**
  * What a worker runs for the sagas, by task name. A turn takes the saga, runs its code over what is recorded, and
  * ends when the saga does or when it waits: the end of its task, and the next one, commit with what it has come to.
@@ -72,7 +82,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
   }
   return handlers;
 
-  async function runTask(task: ClaimedTask): Promise<void> {
+  async function runTask(task: ClaimedTask, control?: TaskControl): Promise<void> {
     const { saga: id } = task.payload as { readonly saga: string };
     for (;;) {
       const saga = await take(database, task, id);
@@ -82,7 +92,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
         return;
       }
       try {
-        if (await runTurn(task, saga)) return;
+        if (await runTurn(task, saga, control)) return;
       } catch (error) {
         if (!(error instanceof Superseded)) throw error;
       }
@@ -90,17 +100,23 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
   }
 
   /** Whether the turn has ended; if not, the saga goes on from what is recorded now. */
-  async function runTurn(task: ClaimedTask, saga: SagaRow): Promise<boolean> {
-    const where = `saga ${saga.id} (version ${saga.version})`;
-    const history = new History(where, await database.query<HistoryRow>(readHistory(saga.id)));
-    const context = contextOf(task, saga, undefined);
+  async function runTurn(
+    task: ClaimedTask,
+    saga: SagaRow,
+    control: TaskControl | undefined,
+  ): Promise<boolean> {
+    const where = whereOf(saga);
+    // Nothing was recorded of one that was never taken and that nobody has decided about.
+    const isNew = saga.rev === 1 && saga.signals === 0;
+    const rows = isNew ? [] : await database.query<HistoryRow>(readHistory(saga.id));
+    const history = new History(where, rows);
     if (task.attempt >= task.maxAttempts) {
       const message = `its turn was begun ${task.attempt} times and never ended: the process died, or could not write`;
       await stick(task, saga, history, { message });
       return true;
     }
     if (saga.undoing) {
-      const call = callAs(task, saga);
+      const call = callAs(task, saga, control);
       const undone = await compensate({
         database,
         saga,
@@ -135,7 +151,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       await goBack(saga, history, { error: 'Cancelled', data: ending });
       return false;
     }
-    return settle(task, saga, history, await runCode(task, saga, history, where, context));
+    return settle(task, saga, history, await runCode(task, saga, history, control));
   }
 
   async function settle(
@@ -196,9 +212,9 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     task: ClaimedTask,
     saga: SagaRow,
     history: History,
-    where: string,
-    context: RequestContext,
+    control: TaskControl | undefined,
   ): Promise<Outcome> {
+    const where = whereOf(saga);
     const hosted = options.sagas.get(saga.name)?.saga.versions.get(saga.version);
     if (hosted === undefined)
       throw new PlimsollError(
@@ -218,7 +234,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       random,
       backoff,
       stallMs,
-      call: callAs(task, saga),
+      call: callAs(task, saga, control),
       payloadOf: options.payloadOf,
       nameOf: (child) => nameOf(saga, child),
       startChild(at, child, given) {
@@ -228,11 +244,11 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       },
       save: commit,
     });
-    const outcome = await runInContext(context, () =>
+    const outcome = await runInContext(contextOf(saga, { task, control }), () =>
       turn.run(async () => {
         // Transforms run here, each time.
         const given = await validate(hosted.input, saga.input.value, 'PL_INPUT_INVALID', `input of ${where}`);
-        return jsonCopy(await hosted.body(runOf(new SagaRun(turn, '')), given), `result of ${where}`);
+        return recordable(await hosted.body(runOf(new SagaRun(turn, '')), given), `result of ${where}`);
       }),
     );
     if (children.length > 0 || (outcome.kind === 'waits' && history.awaitsEvent)) await commit();
@@ -256,7 +272,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     child: AnySaga,
     input: unknown,
   ): NewSaga {
-    const { saga } = newSaga(contextOf(undefined, parent, undefined), {
+    const { saga } = newSaga(contextOf(parent, {}), {
       name: operation,
       module: parent.module,
       saga: child,
@@ -265,24 +281,25 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     return { ...saga, id: childId(operation, parent.id, place), parent: parent.id, parentPlace: place };
   }
 
-  function callAs(task: ClaimedTask, saga: SagaRow): Turn['call'] {
+  function callAs(task: ClaimedTask, saga: SagaRow, control: TaskControl | undefined): Turn['call'] {
     return (command, input, place) =>
-      runInContext(contextOf(task, saga, place), () => options.call(saga.module, command, input));
+      runInContext(contextOf(saga, { task, control, place }), () =>
+        options.call(saga.module, command, input),
+      );
   }
 
   /** That of the request that began the saga; the key is that of the step, however often it is called. */
   function contextOf(
-    task: ClaimedTask | undefined,
-    saga: SagaRow,
-    place: string | undefined,
+    { id, correlationId, caller }: SagaRow,
+    { task, control, place }: Within,
   ): RequestContext {
-    const { correlationId, caller } = saga;
     return createContext({
       correlationId,
-      causationId: `saga:${saga.id}`,
-      key: `saga:${saga.id}${place === undefined ? '' : `/${place}`}`,
+      causationId: `saga:${id}`,
+      key: `saga:${id}${place === undefined ? '' : `/${place}`}`,
       caller,
       seen: database.seenUntilNow(),
+      cancellation: control?.cancellation,
       ...(task === undefined ? {} : { span: taskSpan(task) }),
     });
   }

@@ -311,6 +311,17 @@ describe('waiting for an event', () => {
     expect(await state()).toBe('done');
   });
 
+  test('gives the first one, also when a later one is met before the log was asked', async () => {
+    const { id, rest, turn } = await run(hearing);
+    await happen('k');
+    // The wait is committed, and its worker dies before it asks the log.
+    await turn({ at: 2, when: 'after' });
+    expect(await database.query(sql`select place from plimsoll.saga_wait`)).toEqual([{ place: '1' }]);
+    await happen('k');
+    await rest();
+    expect(await showSaga(database, id)).toMatchObject({ state: 'done', result: ['k', 'k'] });
+  });
+
   test('that comes to nothing in time gives undefined, and a late event changes nothing', async () => {
     const { id, rest } = await run(
       trip(
@@ -387,8 +398,8 @@ test('cancelled after its worker died in a step: the step is settled, and undone
       await step(run, 'hotel');
     }),
   );
-  // Taken, read, begun, called; its outcome is never written.
-  await turn({ at: 4, when: 'before' });
+  // Taken, begun, called; its outcome is never written.
+  await turn({ at: 3, when: 'before' });
   expect(await effects()).toEqual(['+flight']);
   await cancelSaga(database, id, by);
   await rest();
@@ -529,35 +540,55 @@ test('values are the same in each turn', async () => {
   expect(new Set(seen.map((one) => JSON.stringify(one))).size).toBe(1);
 });
 
-test('a worker that was taken for dead writes nothing any more', async () => {
-  const held = Promise.withResolvers<void>();
-  const code = trip(async (run) => {
-    await step(run, 'flight');
-    await step(run, 'hotel');
-  });
-  const late = await run(code);
-  // The first worker is held in its first call, after its effect.
-  const zombie = driveSagas({
+/** A worker that is held in its first call, after the effect. */
+function held(code: AnySaga): { readonly drive: Drive; readonly release: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const drive = driveSagas({
     database: {
       ...database,
       async execute(statement) {
         const done = await database.execute(statement);
-        if (statement.compile().text.includes('insert into effect')) await held.promise;
+        if (statement.compile().text.includes('insert into effect')) await promise;
         return done;
       },
     } as Database,
     sagas: new Map([['world.trip', { module: 'world', saga: code }]]),
   });
-  const turn = zombie.turn();
+  return { drive, release: resolve };
+}
+
+const flightAndHotel = trip(async (run) => {
+  await step(run, 'flight');
+  await step(run, 'hotel');
+});
+
+test('a worker that was taken for dead writes nothing any more', async () => {
+  const late = await run(flightAndHotel);
+  const { drive, release } = held(flightAndHotel);
+  const turn = drive.turn();
   await expect.poll(effects).toEqual(['+flight']);
   await database.execute(sql`update plimsoll.task set state = 'ready', worker = null`);
   await late.rest();
   expect(await late.state()).toBe('done');
   const told = await historyOf(late.id);
-  held.resolve();
+  release();
   await expect(turn).rejects.toMatchObject({ code: 'PL_TASK_LOST' });
   expect(await historyOf(late.id)).toEqual(told);
   expect(await effects()).toEqual(['+flight', '+hotel']);
+});
+
+test('cancelled while a step is called: that one is awaited and undone, and the next never begins', async () => {
+  const { id, rest, state } = await run(flightAndHotel);
+  const { drive, release } = held(flightAndHotel);
+  const turn = drive.turn();
+  await expect.poll(effects).toEqual(['+flight']);
+  await cancelSaga(database, id, by);
+  release();
+  await turn;
+  await rest();
+  expect(await state()).toBe('compensated');
+  expect(await effects()).toEqual(['+flight', '-flight']);
+  expect(await historyOf(id)).not.toContain('began 2 hotel');
 });
 
 test('a process that dies with each try is noticed: the saga is stuck, and not tried for ever', async () => {

@@ -104,6 +104,7 @@ export async function endTurn(
   saga: SagaRow,
   rest: Rest,
 ): Promise<void> {
+  if (rest.state === 'done' && saga.parent === null) return endAlone(database, task, saga, rest);
   await database.transaction(async (tx) => {
     // The task before the saga, as when it is taken: two workers at one task wait in turn, and never in a circle.
     if ((await tx.execute(completeTask(task))) !== 1) throw lost(task);
@@ -122,6 +123,32 @@ export async function endTurn(
       });
     }
   });
+}
+
+/** {@link endTurn} of most sagas, which nobody waits for and nothing follows: one statement instead of five. */
+async function endAlone(database: Database, task: ClaimedTask, saga: SagaRow, rest: Rest): Promise<void> {
+  const added =
+    rest.rows.length === 0 ? sql.empty : sql`, added as (${insertRows(saga.id, rest.rows, sql`seen`)})`;
+  // Locks the task and then the saga, and writes only if both are as they were.
+  const { ours, seen } = await database.one<{ ours: boolean; seen: boolean }>(sql`
+    with claim as (
+      select id from plimsoll.task
+      where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' for update
+    ), seen as (
+      select id from plimsoll.saga
+      where id = ${saga.id} and rev = ${saga.rev} and signals = ${saga.signals} and exists (select 1 from claim) for update
+    ), ended as (
+      delete from plimsoll.task where id in (select id from claim) and exists (select 1 from seen)
+    ), waits as (
+      delete from plimsoll.saga_wait where saga in (select id from seen)
+    ), moved as (
+      update plimsoll.saga set state = 'done', task = null, trouble = null, updated_at = now(),
+        result = ${orNull(rest.result)}
+      where id in (select id from seen)
+    )${added}
+    select exists (select 1 from claim) as ours, exists (select 1 from seen) as seen`);
+  if (!ours) throw lost(task);
+  if (!seen) throw new Superseded();
 }
 
 function restStatement(saga: SagaRow, { rows, state, nextMs, ...rest }: Rest): Sql {

@@ -13,15 +13,18 @@ interface Hit extends ArrivedEvent {
 
 const eventColumns = sql`w.saga, w.place, e.id::text, e.position, e.type, e.version, e.key, e.payload`;
 
+/** Of a wait `w`. */
+const firstEvent = sql`
+  select * from plimsoll.event e
+  where e.key = w.key and e.type = w.event_type and e.position > w.after order by e.position limit 1`;
+
 /**
  * Looks in the log for what a saga waits for: it may have come before the wait. Call it once the wait is committed:
  * an event that this look does not see is seen by the follower, whose later look sees the wait.
  */
 export async function arriveFromLog(database: Database, saga: string): Promise<void> {
   const hits = await database.query<Hit>(sql`
-    select ${eventColumns} from plimsoll.saga_wait w cross join lateral (
-      select * from plimsoll.event e
-      where e.key = w.key and e.type = w.event_type and e.position > w.after order by e.position limit 1) e
+    select ${eventColumns} from plimsoll.saga_wait w cross join lateral (${firstEvent}) e
     where w.saga = ${saga} order by w.place`);
   await arriveAll(database, hits);
 }
@@ -97,12 +100,15 @@ export async function follow(
   if (position === null || position >= head) return { woken: false, more: false };
   const upTo = Math.min(head, position + batch);
   // After the head was read: a wait that this does not see was committed later, and looks for itself.
+  // Who waits for one of these gets the first that there is: one that came before the wait comes before these.
   const hits = await database.query<Hit>(sql`
-    select distinct on (w.saga, w.place) ${eventColumns}
-    from plimsoll.saga_wait w join plimsoll.event e
-      on e.type = w.event_type and e.key = w.key and e.position > w.after
-    where e.position > ${position} and e.position <= ${upTo}
-    order by w.saga, w.place, e.position`);
+    select ${eventColumns} from (
+      select distinct w.saga, w.place, w.event_type, w.key, w.after
+      from plimsoll.saga_wait w join plimsoll.event n
+        on n.type = w.event_type and n.key = w.key and n.position > w.after
+      where n.position > ${position} and n.position <= ${upTo}) w
+    cross join lateral (${firstEvent}) e
+    order by w.saga, w.place`);
   await arriveAll(database, hits);
   await database.execute(sql`
     update plimsoll.log_reader set position = ${upTo}, updated_at = now()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../../src/database/database.ts';
 import { sql } from '../../src/database/sql.ts';
-import { claimDue, promoteDue } from '../../src/durable/claim.ts';
+import { claimDue } from '../../src/durable/claim.ts';
 import { insertTasks, type ClaimedTask } from '../../src/durable/task.ts';
 import { createContext, currentContext } from '../../src/kernel/context.ts';
 import type { StepCommand } from '../../src/saga/callable.ts';
@@ -85,7 +85,8 @@ export function driveSagas({ database, flaky = () => ({ lost: 0, unanswered: 0 }
     start: (ops, id = randomUUID()) => begin(database, 'world.program', program, { ops }, id),
     async turn(death) {
       await database.execute(
-        sql`update plimsoll.task set run_at = now() where state = 'ready' and run_at < now() + interval '1 minute'`,
+        sql`update plimsoll.task set state = 'ready', run_at = now()
+          where state in ('ready', 'scheduled') and run_at < now() + interval '1 minute'`,
       );
       worker += 1;
       const handlers = sagaTaskHandlers({
@@ -96,7 +97,6 @@ export function driveSagas({ database, flaky = () => ({ lost: 0, unanswered: 0 }
         payloadOf: (_event, { payload }) => payload,
         backoff: { baseMs: 1, maxMs: 1 },
       });
-      await database.query(promoteDue());
       const [task] = await database.query<ClaimedTask>(claimDue(worker, [...handlers.keys()], 1));
       if (task === undefined) return false;
       try {

@@ -57,15 +57,16 @@ const travelModule = module(travel, {
     async take({ name, tripId, refuse }, { tx, fail }) {
       at(`before ${name}`);
       if (refuse) return fail('Refused', {});
+      // Not once by itself: that it is counted once is for the key of the step.
       await tx.execute(
-        sql`insert into travel.taken (trip, name, n) values (${tripId}, ${name}, 1) on conflict (trip, name) do nothing`,
+        sql`insert into travel.taken (trip, name, n) values (${tripId}, ${name}, 1) on conflict (trip, name) do update set n = taken.n + 1`,
       );
       at(`in ${name}`);
       return undefined;
     },
     async giveBack({ name, tripId }, { tx }) {
       at(`before undo ${name}`);
-      await tx.execute(sql`update travel.taken set n = 0 where trip = ${tripId} and name = ${name}`);
+      await tx.execute(sql`update travel.taken set n = n - 1 where trip = ${tripId} and name = ${name}`);
       at(`in undo ${name}`);
     },
   },
