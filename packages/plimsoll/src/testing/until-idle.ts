@@ -28,9 +28,10 @@ export async function untilIdle(app: App, options: { readonly timeoutMs?: number
     const tasks = counts.ready + counts.running + counts.scheduled + counts.waiting;
     if (counts.outbox + tasks + behind === 0) return;
     if (systemClock.monotonicMs() > deadline) {
+      const late = behind === 0 ? '' : `, and a view is ${behind} events behind`;
       throw new PlimsollError(
         'PL_LIFECYCLE',
-        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left, and a view is ${behind} events behind`,
+        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left${late}`,
         { data: { ...counts } },
       );
     }
