@@ -35,6 +35,21 @@ export async function openServers(plan: Plan, log: (line: string) => void): Prom
   };
 }
 
+/** The same for a command that looks or decides beside an app: where that has the embedded PostgreSQL, its servers. */
+export async function joinServers(plan: Plan, log: (line: string) => void): Promise<Servers> {
+  const { url = process.env['DATABASE_URL'] } = plan.database ?? {};
+  if (url !== undefined && url !== '') return openServers(plan, log);
+  const { runningCluster } = await import('@plimsoll/embedded');
+  const dataDir = resolve('.plimsoll/data');
+  const running = runningCluster(dataDir);
+  if (running === undefined) return openServers(plan, log);
+  return {
+    ...running,
+    description: `embedded PostgreSQL in ${dataDir} of another process, ${count(running.replicaUrls.length)}`,
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
 function splitUrls(text: string | undefined): readonly string[] {
   return (text ?? '')
     .split(',')

@@ -17,6 +17,7 @@
  * the last lines of the server's log. What an earlier, killed run has left is stopped, recovered or moved aside.
  */
 export { startCluster, type Cluster } from './cluster.ts';
+export { runningCluster, type RunningCluster } from './running-cluster.ts';
 export type { ClusterOptions } from './options.ts';
 export type { Server } from './server.ts';
 export type { Replica } from './replica.ts';

@@ -99,15 +99,27 @@ export function checkOurs(path: string): void {
   );
 }
 
+/** Where the data of a `dataDir` is, and which directory on the way there is closed to the user that runs PostgreSQL. */
+export function placeOf(
+  dataDir: string,
+  user: ServerUser | undefined,
+): { readonly wanted: string; readonly path: string; readonly closed: string | undefined } {
+  const wanted = realPath(resolve(dataDir));
+  const closed = user === undefined ? undefined : firstClosedTo(dirname(wanted), user);
+  return {
+    wanted,
+    path: closed === undefined || user === undefined ? wanted : standIn(wanted, user),
+    closed,
+  };
+}
+
 export function choosePlace(
   dataDir: string | undefined,
   user: ServerUser | undefined,
   log: (line: string) => void,
 ): Place {
   if (dataDir === undefined) return ownTemporary(user);
-  const wanted = realPath(resolve(dataDir));
-  const closed = user === undefined ? undefined : firstClosedTo(dirname(wanted), user);
-  const path = closed === undefined || user === undefined ? wanted : standIn(wanted, user);
+  const { wanted, path, closed } = placeOf(dataDir, user);
   if (path !== wanted)
     log(
       `dataDir ${wanted} cannot be reached by the user that runs PostgreSQL (${closed} is closed to it): the data is in ${path}`,

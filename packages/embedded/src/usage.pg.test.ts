@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { createTestDatabase, startCluster, type TestDatabase } from './index.ts';
+import { createTestDatabase, runningCluster, startCluster, type TestDatabase } from './index.ts';
 
 /** The examples of docs/patterns/embedded.md, executed. */
 test('a cluster in a program', async () => {
@@ -14,6 +14,13 @@ test('a cluster in a program', async () => {
   await pool.end();
   // #endregion program
   expect(cluster.fresh).toBe(true);
+  // How another program reaches it, while this one lives.
+  expect(runningCluster(cluster.directory)).toEqual({
+    url: cluster.primary.url,
+    replicaUrls: [replica?.url],
+  });
+  await cluster.stop();
+  expect(runningCluster(cluster.directory)).toBeUndefined();
 });
 
 // #region test

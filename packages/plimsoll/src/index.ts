@@ -54,7 +54,8 @@ export {
   type LifecycleHooks,
   type LifecycleState,
 } from './kernel/lifecycle.ts';
-export { createApp, type App, type AppOptions, type AppTelemetry, type TaskCounts } from './app/app.ts';
+export { createApp, type App, type AppOptions, type AppTelemetry } from './app/app.ts';
+export { type TaskCounts } from './app/task-counts.ts';
 export {
   type CachePlan,
   type Objective,

@@ -5,7 +5,7 @@ import { erase, replay, retry, skip, stop } from '../events/decisions.ts';
 import { decisionOptions, filterOptions, limitOption } from '../events/options.ts';
 import { lag, list, listReplays, parked, show, showTrace, type Report } from '../events/reports.ts';
 import { loadPlan, planOption } from '../plan-file.ts';
-import { openServers } from '../servers.ts';
+import { joinServers } from '../servers.ts';
 
 type Answer = Report & { readonly code?: number };
 
@@ -25,7 +25,7 @@ function onDatabase({ answer, options, ...described }: EventCommand): Command {
     options: { plan: planOption, ...options, json: { about: 'print JSON on standard output' } },
     async run(values, argument) {
       const plan = await loadPlan(values);
-      await using servers = await openServers(plan, (line) => void process.stderr.write(`${line}\n`));
+      await using servers = await joinServers(plan, (line) => void process.stderr.write(`${line}\n`));
       await using database = createDatabase({ url: servers.url, applicationName: `${plan.name} events` });
       const { value, text, code = 0 } = await answer(database, values, argument, plan);
       process.stdout.write(`${values['json'] === true ? JSON.stringify(value, null, 2) : text}\n`);

@@ -16,7 +16,7 @@ import type { Command, CommandGroup, CommandOption, Values } from '../command.ts
 import { numberOption, UsageError } from '../failure.ts';
 import { loadPlan, planOption } from '../plan-file.ts';
 import { renderSaga, renderSagas } from '../sagas/render-sagas.ts';
-import { openServers } from '../servers.ts';
+import { joinServers } from '../servers.ts';
 
 const json = { about: 'print JSON on standard output' } as const;
 const options = { plan: planOption, json };
@@ -29,7 +29,7 @@ interface Opened extends AsyncDisposable {
 
 async function open(values: Values): Promise<Opened> {
   const plan = await loadPlan(values);
-  const servers = await openServers(plan, (line) => void process.stderr.write(`${line}\n`));
+  const servers = await joinServers(plan, (line) => void process.stderr.write(`${line}\n`));
   const database = createDatabase({ url: servers.url, applicationName: `${plan.name} sagas` });
   return {
     database,

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { createDatabase, sql, type Database } from 'plimsoll/database';
 
+import { extendLog } from 'plimsoll/outbox';
 import type { CommandGroup } from '../command.ts';
 import { migrate } from './migrate.ts';
 import { views } from './views.ts';
@@ -46,6 +47,7 @@ beforeAll(async () => {
   await writeFile(path.join(folder, 'one.plan.ts'), plan(1));
   await writeFile(path.join(folder, 'two.plan.ts'), plan(1, 2));
   await said(() => migrate.run({ plan: path.join(folder, 'one.plan.ts') }, undefined));
+  await database.transaction((tx) => extendLog(tx, 20_000));
   await database.execute(sql`
     insert into plimsoll.event (position, id, type, version, at, correlation_id, caller, payload)
     select n, n, 'stock.received', 1, now(), 'c', '{}', jsonb_build_object('sku', 'a', 'count', 1)

@@ -17,7 +17,7 @@ import { numberOption, UsageError } from '../failure.ts';
 import { progressLine } from '../load/progress-line.ts';
 import { loadPlan, planOption } from '../plan-file.ts';
 import { untilStopped } from '../process/until-stopped.ts';
-import { openServers } from '../servers.ts';
+import { joinServers } from '../servers.ts';
 import { describeStuck, renderProgress, renderViews, spanText } from '../views/render-views.ts';
 
 const json = { about: 'print JSON on standard output' } as const;
@@ -35,7 +35,7 @@ interface Opened extends AsyncDisposable {
 
 async function open(values: Values): Promise<Opened> {
   const plan = await loadPlan(values);
-  const servers = await openServers(plan, (line) => void process.stderr.write(`${line}\n`));
+  const servers = await joinServers(plan, (line) => void process.stderr.write(`${line}\n`));
   const database = createDatabase({ url: servers.url, applicationName: `${plan.name} views` });
   return {
     plan,

@@ -1,5 +1,6 @@
 import { eventLag, listEvents, parkedDeliveries, replays, trace, type TraceStart } from 'plimsoll/outbox';
 import type { Database } from 'plimsoll/database';
+import { sagaFacts } from 'plimsoll/saga';
 import type { Values } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { filterOf, limitOf, numberArgument, positionOption, textOption } from './options.ts';
@@ -50,7 +51,7 @@ export async function show(
 }
 
 export async function showTrace(database: Database, values: Values): Promise<Report> {
-  const value = await trace(database, await startOf(database, values));
+  const value = await trace(database, await startOf(database, values), [sagaFacts]);
   return { value, text: value.length === 0 ? 'nothing is known of it' : renderTrace(value) };
 }
 

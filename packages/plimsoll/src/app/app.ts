@@ -1,6 +1,5 @@
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate, type MigrationReport } from '../database/migrate.ts';
-import { sql } from '../database/sql.ts';
 import { createWorker, type Worker } from '../durable/worker.ts';
 import type { CacheState } from '../cache/cache.ts';
 import type { Loop } from '../durable/loop.ts';
@@ -37,9 +36,9 @@ import {
 import { createAcceptance } from './accept-job.ts';
 import { openAppCache, type AppCache } from './app-cache.ts';
 import { guardedDatabase } from './guarded-database.ts';
-import { appGauges, routingGauges, sagaGauges } from './app-gauges.ts';
-import { eventGauges } from './event-gauges.ts';
-import { openAppViews, viewGauges, type AppViews } from './app-views.ts';
+import { currentGauges } from './current-gauges.ts';
+import { countTasks, type TaskCounts } from './task-counts.ts';
+import { openAppViews, type AppViews } from './app-views.ts';
 import { migrationsOf } from './migrations.ts';
 import { assertOwnedTables } from './owned-tables.ts';
 import { limitsOf } from './job-limits.ts';
@@ -82,17 +81,6 @@ export interface AppTelemetry extends TelemetrySnapshot {
   readonly views?: ViewReadsState & { readonly tables: readonly ViewStatus[] };
   /** How often each statement ran within one execution of each operation. */
   readonly statementsPerOperation: readonly OperationStatements[];
-}
-
-export interface TaskCounts {
-  readonly outbox: number;
-  readonly ready: number;
-  readonly running: number;
-  /** Not due yet: delayed, or to be tried again. */
-  readonly scheduled: number;
-  /** Behind another one of their order key. */
-  readonly waiting: number;
-  readonly parked: number;
 }
 
 /** One plan, running in this process. A value: two of them in one process do not touch each other. */
@@ -338,32 +326,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       );
   }
 
-  async function taskCounts(): Promise<TaskCounts> {
-    return need('database').one<TaskCounts>(sql`
-      select (select count(*) from plimsoll.outbox)::int as outbox,
-        count(*) filter (where state = 'ready')::int as ready,
-        count(*) filter (where state = 'running')::int as running,
-        count(*) filter (where state = 'scheduled')::int as scheduled,
-        count(*) filter (where state = 'waiting')::int as waiting,
-        count(*) filter (where state = 'parked')::int as parked
-      from plimsoll.task`);
-  }
-
   async function gauges(): Promise<readonly Metric[]> {
     const { database, gateway, views } = pieces;
-    const tables = await views?.list().catch(() => undefined);
-    // A database that is down is when numbers are wanted most.
-    const tasks = await taskCounts().catch(() => undefined);
     if (database === undefined) return [];
-    const lag = await eventLag(database).catch(() => undefined);
-    const sagas = registry.sagas.size === 0 ? undefined : await countSagas(database).catch(() => undefined);
-    return [
-      ...appGauges(database.pools(), gateway?.inFlight ?? 0, tasks),
-      ...(lag === undefined ? [] : eventGauges(lag)),
-      ...sagaGauges(sagas),
-      ...routingGauges(database.routing()),
-      ...(views === undefined ? [] : viewGauges(tables ?? [], views.reads.state())),
-    ];
+    const hasSagas = registry.sagas.size > 0;
+    return currentGauges({ database, inFlight: gateway?.inFlight ?? 0, hasSagas, views });
   }
 
   async function metrics(): Promise<string> {
@@ -383,7 +350,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
           .map((policy) => policy.state()),
         outgoing: (plan.policies?.outgoing ?? []).map((part) => part.state()),
       },
-      tasks: await taskCounts(),
+      tasks: await countTasks(need('database')),
       events: await eventLag(need('database')),
       ...(registry.sagas.size === 0 ? {} : { sagas: await countSagas(need('database')) }),
       ...(cache === undefined ? {} : { cache: { ...cache.cache.state(), missed: cache.check.found } }),
@@ -407,7 +374,7 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
     metrics,
     spans: () => need('telemetry').spans(),
     slowRequests: () => need('telemetry').slowRequests(),
-    taskCounts,
+    taskCounts: () => countTasks(need('database')),
     views: async () => (await pieces.views?.list()) ?? [],
   };
   return extendLifecycle(createLifecycle({ name: `app ${plan.name}`, start, drain, stop }), own);

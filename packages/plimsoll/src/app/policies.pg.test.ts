@@ -1,7 +1,7 @@
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { z } from 'zod';
-import { createApp, PlimsollError, type App } from '../index.ts';
+import { createApp, createContext, PlimsollError, runInContext, sql, type App } from '../index.ts';
 import { command, contract, query } from '../modules/contract.ts';
 import { module } from '../modules/module.ts';
 import { policyFor } from '../modules/module-policies.ts';
@@ -119,6 +119,19 @@ describe('calls from one module into another', () => {
     asked = 0;
     expect(await outcomes(1, () => app.call(caller.runIll, {}))).toEqual(['PL_DATABASE_UNAVAILABLE']);
     expect(asked).toBe(1);
+  });
+
+  test('a command under a key of somebody else is made again, as its effect is once', async () => {
+    await startWith(undefined);
+    symptom = () => (asked === 1 ? Promise.reject(unavailable()) : Promise.resolve({}));
+    const under = (): Promise<unknown> =>
+      runInContext(createContext({ key: 'k' }), () => app.call(caller.runIll, {}));
+    expect(await outcomes(2, under)).toEqual(['ok', 'ok']);
+    // Whoever replays runs as far as his first statement, which these have not.
+    const { n } = await app.database.one<{ n: number }>(
+      sql`select count(*)::int as n from plimsoll.idempotency where scope = 'ill.run'`,
+    );
+    expect([n, asked]).toEqual([1, 3]);
   });
 
   test('the plan changes one module, or takes the guards from all', async () => {

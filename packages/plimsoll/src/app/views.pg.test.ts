@@ -176,6 +176,10 @@ describe('a module with a view', () => {
     expect(metrics).toContain(`plimsoll_view_behind${labels} 0`);
     expect(metrics).toMatch(/plimsoll_view_lag_seconds\{[^}]+\} 0/);
     expect(metrics).toContain('plimsoll_view_reads_total 1');
+    expect(metrics).toContain(`plimsoll_view_stuck_ratio${labels} 0`);
+    expect(metrics).toMatch(
+      /plimsoll_view_reads_late_total 0\n[^]*plimsoll_view_reads_wait_seconds_total [\d.]+\n/,
+    );
   });
 
   test('runs as the role of its module', async () => {

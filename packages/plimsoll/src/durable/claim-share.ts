@@ -6,14 +6,17 @@ const factor = 3;
 /** What a worker may claim now. */
 export interface Claim {
   readonly names: readonly string[];
-  /** Even if all of them were of one name, its share would hold. */
+  /** In all. */
   readonly limit: number;
+  /** Of each name; default `limit`. */
+  readonly limits?: readonly number[];
 }
 
 /**
  * Shares the slots of a worker out among the names of tasks, so that tasks of one name that hang leave room for the
  * others (dynamic thresholds: Choudhury and Hahne, 1998). A name with nothing under way may always have one.
- * `running` is how many of each name are under way; `free` slots are not taken, and at least one is.
+ * `running` is how many of each name are under way; `free` slots are not taken, and at least one is. Even if all that is
+ * claimed were of one name, its share would hold.
  */
 export function claimable(
   names: readonly string[],

@@ -10,24 +10,29 @@ const claimedColumns = sql`id, kind, name, payload, attempt, max_attempts as "ma
       extract(epoch from now() - run_at)::float8 * 1000 as "lagMs"`;
 
 /**
- * Claims ready tasks of these names, at most `limit`: of each name the most urgent first, and of the names that whose
+ * Claims ready tasks of these names, at most `limit` in all and `limits` of each: of each name the most urgent first, and of the names that whose
  * first task is most urgent, or has waited longest. One probe of an index for each name, however long their queues
  * are. `= any(array(…))` and not `in (…)`: it fences the subquery, so its limit is never evaluated twice.
  */
-export function claimDue(worker: number, names: readonly string[], limit: number): Sql {
+export function claimDue(
+  worker: number,
+  names: readonly string[],
+  limit: number,
+  limits: readonly number[] = names.map(() => limit),
+): Sql {
   return sql`
     with claimed as (
       update plimsoll.task
       set state = 'running', attempt = attempt + 1, worker = ${worker}, started_at = now(), unique_key = null
       where id = any(array(
         select due.id from (
-          select n.name from unnest(${names}::text[]) n (name) cross join lateral (
+          select n.name, n.most from unnest(${names}::text[], ${limits}::int[]) n (name, most) cross join lateral (
             select priority, run_at from plimsoll.task t where t.name = n.name and t.state = 'ready'
             order by t.priority, t.run_at, t.seq limit 1) head
           order by head.priority, head.run_at) line
         cross join lateral (
           select t.id from plimsoll.task t where t.name = line.name and t.state = 'ready'
-          order by t.priority, t.run_at, t.seq limit ${limit} for update skip locked) due
+          order by t.priority, t.run_at, t.seq limit line.most for update skip locked) due
         limit ${limit}))
       returning *)
     select ${claimedColumns} from claimed order by priority, run_at, seq`;

@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { runInContext } from '../kernel/context.ts';
+import { assertAlive, runInContext } from '../kernel/context.ts';
 import { beforeDeadline } from '../kernel/deadline.ts';
 import { OutcomeReturned, TaskOutcome } from './outcome.ts';
 import type { TaskControl } from './run-task.ts';
@@ -30,6 +30,8 @@ export async function completeWith(
   }
 
   async function beforeCommit(tx: Transaction): Promise<void> {
+    // What ends together with others runs in another context, which has no deadline.
+    assertAlive(context, task.name);
     if (!tx.begun && !task.keepResult && control?.complete !== undefined) {
       // Nothing was written: no transaction is needed, and it ends with those of others.
       if (await control.complete()) return;

@@ -45,8 +45,11 @@ export interface TaskRunnerOptions {
 
 /** Runs claimed tasks and writes down how they ended. */
 export interface TaskRunner {
-  /** Resolves when the task has ended or was given back; never rejects. */
-  run(task: ClaimedTask): Promise<void>;
+  /**
+   * Resolves when the task has ended or was given back; never rejects. `onHandled` is called before, when only its end
+   * is left to be written, together with those of others.
+   */
+  run(task: ClaimedTask, onHandled: () => void): Promise<void>;
   /** Ends a running task for good, as soon as its handler gives up. */
   cancel(id: string, attempt: number, reason: string): void;
   /** The worker has lost or given back all that it runs. */
@@ -65,11 +68,17 @@ export function createTaskRunner(options: TaskRunnerOptions): TaskRunner {
   const running = new Set<Running>();
   const complete = createCompletions(database);
 
-  async function run(task: ClaimedTask): Promise<void> {
+  async function run(task: ClaimedTask, onHandled: () => void): Promise<void> {
     const one: Running = {
       task,
       cancellation: new Cancellation(),
-      complete: task.orderKey === null ? () => complete(task) : undefined,
+      complete:
+        task.orderKey === null
+          ? () => {
+              onHandled();
+              return complete(task);
+            }
+          : undefined,
       cancelReason: task.cancelReason ?? undefined,
     };
     const startedMs = clock.monotonicMs();

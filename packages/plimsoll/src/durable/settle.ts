@@ -1,10 +1,11 @@
 import { sql, type Sql } from '../database/sql.ts';
 import type { ClaimedTask } from './task.ts';
 
-// What ends or gives back a task that was claimed. Each is fenced: no row means that another worker has it.
+// What ends or gives back a task that was claimed. Each is fenced: no row means that another worker has it. The row is
+// to be found by its id: `is not distinct from` uses no index.
 
 const ours = (task: ClaimedTask): Sql =>
-  sql`id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running'`;
+  sql`id = ${task.id} and worker is not distinct from ${task.worker} and attempt = ${task.attempt} and state = 'running'`;
 
 /** Sends a failed task back to be tried again after `delayMs`, or parks it after its last attempt. */
 export function releaseFailed(task: ClaimedTask, error: unknown, delayMs: number): Sql {
@@ -63,7 +64,7 @@ export function releaseHeld(tasks: readonly ClaimedTask[]): Sql {
     update plimsoll.task t set state = 'ready', worker = null, attempt = t.attempt - 1
     from unnest(${tasks.map(({ id }) => id)}::uuid[], ${tasks.map(({ worker }) => worker)}::int[],
       ${tasks.map(({ attempt }) => attempt)}::int[]) as held (id, worker, attempt)
-    where t.id = held.id and t.worker = held.worker and t.attempt = held.attempt and t.state = 'running'`;
+    where t.id = held.id and t.worker is not distinct from held.worker and t.attempt = held.attempt and t.state = 'running'`;
 }
 
 /** What a running task tells of itself. */

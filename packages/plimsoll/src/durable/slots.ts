@@ -2,20 +2,25 @@ import type { Clock } from '../kernel/clock.ts';
 import { claimable, leastShared, startable, type Claim } from './claim-share.ts';
 import type { ClaimedTask } from './task.ts';
 
-/** A name whose tasks take less than this is quick: some of its tasks are claimed ahead. */
-const quickMs = 20;
-/** As much work as this is claimed ahead, */
-const aheadMs = 50;
-/** and at most so many tasks. */
+/** Of a name whose tasks end in this process all the time, as many are claimed ahead as end in so long, */
+const aheadMs = 100;
+/** and at most so many in all. */
 const mostAhead = 500;
 /** What has waited so long here goes back to whoever can run it. */
 const heldMs = 1_000;
-/** Weight of the newest duration. */
-const newest = 0.1;
+/** Over how long ends are counted, with less and less weight. */
+const windowMs = 250;
 
 interface Held {
   readonly task: ClaimedTask;
   readonly sinceMs: number;
+}
+
+/** How often tasks of a name end. */
+interface Ends {
+  /** Each end counts one, and fades. */
+  count: number;
+  atMs: number;
 }
 
 /**
@@ -25,7 +30,7 @@ interface Held {
 export interface Slots {
   readonly running: number;
   readonly held: number;
-  /** What to claim: of names that are not quick, as many as can start; of the quick ones, as many as may be held. */
+  /** What to claim: as many as can start, and of names whose tasks are quick as many as may be held. */
   wanted(names: readonly string[]): readonly Claim[];
   /** How many more of a name may start now. */
   room(name: string): number;
@@ -33,15 +38,15 @@ export interface Slots {
   take(tasks: readonly ClaimedTask[]): void;
   /** Takes out what has not begun: all of it, or what has waited too long. */
   giveBack(which: 'all' | 'stale'): readonly ClaimedTask[];
-  /** Resolves when nothing is under way. */
+  /** Resolves when nothing is under way any more. */
   idle(): Promise<void>;
 }
 
 export interface SlotsOptions {
   readonly concurrency: number;
   readonly clock: Clock;
-  /** Never rejects. */
-  readonly run: (task: ClaimedTask) => Promise<void>;
+  /** Never rejects. `onHandled` may be called before it resolves, when a task needs its slot no more. */
+  readonly run: (task: ClaimedTask, onHandled: () => void) => Promise<void>;
   /** There is room for more. */
   readonly onRoom: () => void;
 }
@@ -49,45 +54,64 @@ export interface SlotsOptions {
 export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): Slots {
   const runningOf = new Map<string, number>();
   let running = 0;
+  // Those under way, and those that need no slot any more but have not ended.
+  let unsettled = 0;
   // By name, in the order of their claims; a name without any is not there.
   const heldOf = new Map<string, Held[]>();
   let held = 0;
-  // Moving averages, by name; a name that has not ended one is not there.
-  const meanMs = new Map<string, number>();
-  // Those that were last asked for.
-  let lastNames: readonly string[] = [];
+  const endsOf = new Map<string, Ends>();
   let idleWaiters: (() => void)[] = [];
 
-  function isQuick(name: string): boolean {
-    return concurrency >= leastShared && (meanMs.get(name) ?? Infinity) < quickMs;
+  function fade(ends: Ends): void {
+    const nowMs = clock.monotonicMs();
+    ends.count *= Math.exp((ends.atMs - nowMs) / windowMs);
+    ends.atMs = nowMs;
   }
 
-  /** Of all quick names together. */
-  function mostHeld(quick: readonly string[]): number {
-    const slowest = Math.max(...quick.map((name) => meanMs.get(name) ?? quickMs), 0.01);
-    return Math.min(mostAhead, Math.ceil((concurrency * aheadMs) / slowest));
+  /** How many of a name may be held here. */
+  function ahead(name: string): number {
+    const ends = endsOf.get(name);
+    if (ends === undefined || concurrency < leastShared) return 0;
+    fade(ends);
+    return Math.min(mostAhead, Math.floor((ends.count / windowMs) * aheadMs));
   }
 
   function wanted(names: readonly string[]): readonly Claim[] {
     const free = concurrency - running;
-    lastNames = names;
-    const quick = names.filter(isQuick);
-    const slow = quick.length === 0 ? names : names.filter((name) => !isQuick(name));
     const claims: Claim[] = [];
-    if (free > 0 && slow.length > 0) {
-      const claim = claimable(slow, runningOf, free, concurrency);
+    const others: string[] = [];
+    const quick: string[] = [];
+    const limits: number[] = [];
+    for (const name of names) {
+      const target = ahead(name);
+      if (target === 0) {
+        others.push(name);
+        continue;
+      }
+      const more = target + room(name) - (heldOf.get(name)?.length ?? 0);
+      if (more <= 0) continue;
+      quick.push(name);
+      limits.push(more);
+    }
+    if (free > 0 && others.length > 0) {
+      const claim = claimable(others, runningOf, free, concurrency);
       if (claim.names.length > 0) claims.push(claim);
     }
-    if (quick.length > 0) {
-      const room = mostHeld(quick) - held;
-      if (room > 0) claims.push({ names: quick, limit: room });
-    }
+    const limit = Math.min(
+      mostAhead - held,
+      limits.reduce((sum, each) => sum + each, 0),
+    );
+    if (limit > 0) claims.push({ names: quick, limit, limits });
     return claims;
+  }
+
+  function room(name: string): number {
+    return startable(runningOf.get(name) ?? 0, concurrency - running, concurrency);
   }
 
   function fill(): void {
     for (const [name, waiting] of heldOf) {
-      while (startable(runningOf.get(name) ?? 0, concurrency - running, concurrency) > 0) {
+      while (room(name) > 0) {
         const next = waiting.shift();
         if (next === undefined) break;
         held -= 1;
@@ -100,13 +124,13 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
 
   function begin(task: ClaimedTask): void {
     const { name } = task;
-    const startedMs = clock.monotonicMs();
     running += 1;
     runningOf.set(name, (runningOf.get(name) ?? 0) + 1);
-    void run(task).finally(() => {
-      const tookMs = clock.monotonicMs() - startedMs;
-      const before = meanMs.get(name);
-      meanMs.set(name, before === undefined ? tookMs : before + newest * (tookMs - before));
+    let handled = false;
+    const free = (): void => {
+      if (handled) return;
+      handled = true;
+      noteEnd(name);
       running -= 1;
       const left = (runningOf.get(name) ?? 1) - 1;
       if (left === 0) runningOf.delete(name);
@@ -118,12 +142,27 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
         heldOf.set(name, waiting);
       }
       fill();
-      if (held === 0 || held < mostHeld(lastNames.filter(isQuick)) / 2) onRoom();
-      if (running === 0) {
-        for (const resolve of idleWaiters) resolve();
-        idleWaiters = [];
-      }
+      if (held === 0 || (heldOf.get(name)?.length ?? 0) < ahead(name) / 2) onRoom();
+    };
+    unsettled += 1;
+    // Those whose end waits to be written are bounded, too.
+    const onHandled = (): void => {
+      if (unsettled < mostAhead) free();
+    };
+    void run(task, onHandled).finally(() => {
+      unsettled -= 1;
+      free();
+      if (unsettled > 0) return;
+      for (const resolve of idleWaiters) resolve();
+      idleWaiters = [];
     });
+  }
+
+  function noteEnd(name: string): void {
+    const ends = endsOf.get(name) ?? { count: 0, atMs: clock.monotonicMs() };
+    fade(ends);
+    ends.count += 1;
+    endsOf.set(name, ends);
   }
 
   return {
@@ -134,7 +173,7 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
       return held;
     },
     wanted,
-    room: (name) => startable(runningOf.get(name) ?? 0, concurrency - running, concurrency),
+    room,
     take(tasks) {
       const sinceMs = clock.monotonicMs();
       for (const task of tasks) {
@@ -156,12 +195,12 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
         const fresh = waiting.filter(({ sinceMs }) => sinceMs >= before);
         if (fresh.length === 0) heldOf.delete(name);
         else heldOf.set(name, fresh);
-        // It hangs: nothing is claimed ahead until it has been quick for a while.
-        if (which === 'stale') meanMs.set(name, 10 * quickMs);
+        // It hangs: nothing is claimed ahead until it has been quick again.
+        if (which === 'stale') endsOf.delete(name);
       }
       return given;
     },
     idle: () =>
-      running === 0 ? Promise.resolve() : new Promise<void>((resolve) => idleWaiters.push(resolve)),
+      unsettled === 0 ? Promise.resolve() : new Promise<void>((resolve) => idleWaiters.push(resolve)),
   };
 }

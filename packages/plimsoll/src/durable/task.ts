@@ -123,7 +123,7 @@ export function holdOrders(of: readonly { readonly name: string; readonly orderK
 export function completeTask(task: ClaimedTask): Sql {
   return sql`
     delete from plimsoll.task
-    where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' returning 1`;
+    where id = ${task.id} and worker is not distinct from ${task.worker} and attempt = ${task.attempt} and state = 'running' returning 1`;
 }
 
 /** What a handler throws whose task is no longer its own: nothing of it may be committed. */

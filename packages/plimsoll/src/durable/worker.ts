@@ -74,7 +74,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const slots = createSlots({
     concurrency: settings.concurrency,
     clock,
-    run: (task) => runner.run(task),
+    run: (task, onHandled) => runner.run(task, onHandled),
     onRoom: () => loop.wake(),
   });
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
@@ -134,7 +134,9 @@ export function createWorker(options: WorkerOptions): Worker {
     }
     const wanted = slots.wanted(open);
     const claims = await Promise.all(
-      wanted.map((claim) => database.query<ClaimedTask>(claimDue(worker, claim.names, claim.limit))),
+      wanted.map((claim) =>
+        database.query<ClaimedTask>(claimDue(worker, claim.names, claim.limit, claim.limits)),
+      ),
     );
     slots.take(claims.flat());
     // More may be due than one claim lets through. Where there is no room, a task that ends wakes the loop.

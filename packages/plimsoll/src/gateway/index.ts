@@ -9,7 +9,7 @@
  * Authoritative: the contract. Input is validated by the operation's schema, never by the route, and the
  * OpenAPI document is made from the same schemas. Who is logged in stands in the database, never in a process.
  *
- * States of a job accepted with 202: queued → running → (done | queued again | failed).
+ * States of a job accepted with 202: queued → running → (done | queued again | failed | cancelled).
  *
  * Not promised: that work of a request whose client has gone, or whose time is up, stops at once. It is
  * told through its signal, and it cannot commit after its deadline.

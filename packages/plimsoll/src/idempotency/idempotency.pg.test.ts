@@ -5,7 +5,9 @@ import express from 'express';
 import fastify from 'fastify';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type { Database } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
+import { PlimsollError } from '../kernel/errors.ts';
 import { sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { fromPool } from '../pg/from-pool.ts';
@@ -153,6 +155,31 @@ describe('one transaction', () => {
     expect(await notes()).toEqual([]);
     expect(await idempotency.once(request(), write('a'))).toMatchObject({ replayed: false });
   });
+
+  test.each(['committed', 'rolled back'])(
+    'a COMMIT that was not answered is looked up: it has %s',
+    async (fate) => {
+      const database = fromPool(pool);
+      const unanswered: Database = {
+        ...database,
+        async transaction(fn, options) {
+          await database
+            .transaction(async (tx) => {
+              const result = await fn(tx);
+              if (fate === 'rolled back') throw new Error('the server has rolled back');
+              return result;
+            }, options)
+            .catch(() => undefined);
+          throw new PlimsollError('PL_COMMIT_UNKNOWN', 'the connection broke during COMMIT');
+        },
+      };
+      const answer = createIdempotency({ database: unanswered }).once(request(), write('a'));
+      if (fate === 'committed') expect(await answer).toMatchObject({ status: 201, body: '{"text":"a"}' });
+      else await expect(answer).rejects.toMatchObject({ code: 'PL_COMMIT_UNKNOWN' });
+      expect(await make().once(request(), write('a'))).toMatchObject({ replayed: fate === 'committed' });
+      expect(await notes()).toEqual(['a']);
+    },
+  );
 
   test('without a key it runs each time, unless one is required; an unreadable one is refused', async () => {
     const idempotency = make();

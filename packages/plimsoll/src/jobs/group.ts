@@ -11,8 +11,13 @@ import { createContext, runInContext } from '../kernel/context.ts';
 
 /** At most so many jobs in one transaction: above 64 savepoints the server has to look for them on disk. */
 const most = 50;
+/** Transactions at once, each on a connection of its own: most of their time is spent on the way to the server. */
+const parallel = 2;
 /** No job of a group begins after so long: the transaction holds back vacuum, and the locks of all its jobs. */
 const openMs = 200;
+
+/** One message: what the job wrote is kept, and the next one begins. */
+const nextSavepoint = sql`release savepoint one; savepoint one`;
 
 interface Waiting {
   readonly task: ClaimedTask;
@@ -31,16 +36,19 @@ export function groupHandler(
   run: (task: ClaimedTask, tx: Transaction) => Promise<unknown>,
 ): TaskHandler {
   let waiting: Waiting[] = [];
-  let busy = false;
+  // Groups under way.
+  let open = 0;
 
   async function work(): Promise<void> {
     while (waiting.length > 0) {
-      const group = waiting.slice(0, most);
-      waiting = waiting.slice(most);
+      // Shared out among those that may still begin, so that no connection idles.
+      const size = Math.min(most, Math.ceil(waiting.length / (parallel - open + 1)));
+      const group = waiting.slice(0, size);
+      waiting = waiting.slice(size);
       const late = await runGroup(group);
       waiting = [...late, ...waiting];
     }
-    busy = false;
+    open -= 1;
   }
 
   /** Settles all of them but those it returns, which did not have their turn. */
@@ -51,6 +59,7 @@ export function groupHandler(
       await runInContext(createContext(), () =>
         database.transaction(async (tx) => {
           const ours = new Set((await tx.query<{ id: string }>(fence(group))).map(({ id }) => id));
+          await tx.execute(sql`savepoint one`);
           const untilMs = systemClock.monotonicMs() + openMs;
           const done: ClaimedTask[] = [];
           for (const [index, one] of group.entries()) {
@@ -82,19 +91,18 @@ export function groupHandler(
   /** Returns how to tell its end, once the group is committed. */
   async function runOne(tx: Transaction, one: Waiting, done: ClaimedTask[]): Promise<() => void> {
     const { task, control, resolve, reject } = one;
-    await tx.execute(sql`savepoint one`);
     try {
       const result = await runInContext(taskContext(database, task, `job:${task.id}`, control), () =>
         run(task, tx),
       );
       if (result instanceof TaskOutcome) throw new OutcomeReturned(result);
       if (task.keepResult) await tx.execute(keepResult(task, result));
-      await tx.execute(sql`release savepoint one`);
+      await tx.execute(nextSavepoint);
       done.push(task);
       return () => resolve(undefined);
     } catch (error) {
       // When this fails, so does the group: the connection is gone.
-      await tx.execute(sql`rollback to savepoint one; release savepoint one`);
+      await tx.execute(sql`rollback to savepoint one`);
       return error instanceof OutcomeReturned ? () => resolve(error.outcome) : () => reject(error);
     }
   }
@@ -102,9 +110,10 @@ export function groupHandler(
   return (task, control) =>
     new Promise((resolve, reject) => {
       waiting.push({ task, control, resolve, reject });
-      if (busy) return;
-      busy = true;
-      queueMicrotask(() => void work());
+      if (open === parallel) return;
+      open += 1;
+      // What else comes in this turn may be of the same group.
+      setImmediate(() => void work());
     });
 }
 
@@ -114,7 +123,7 @@ function fence(group: readonly Waiting[]): Sql {
     select id from plimsoll.task t
     join unnest(${group.map(({ task }) => task.id)}::uuid[], ${group.map(({ task }) => task.worker)}::int[],
       ${group.map(({ task }) => task.attempt)}::int[]) as mine (id, worker, attempt) using (id)
-    where t.worker = mine.worker and t.attempt = mine.attempt and t.state = 'running' for update of t`;
+    where t.worker is not distinct from mine.worker and t.attempt = mine.attempt and t.state = 'running' for update of t`;
 }
 
 function end(done: readonly ClaimedTask[]): Sql {

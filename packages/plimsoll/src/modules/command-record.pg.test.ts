@@ -5,6 +5,7 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { App } from '../app/app.ts';
 import { sql } from '../database/sql.ts';
+import { fingerprintOf } from '../idempotency/fingerprint.ts';
 import { queries } from '../kernel/channels.ts';
 import { createContext, currentContext, runInContext, type ContextGiven } from '../kernel/context.ts';
 import { isPlimsollError } from '../kernel/errors.ts';
@@ -146,6 +147,21 @@ describe('a command under the same key', () => {
     resolve();
     expect(await under('k', () => first)).toEqual(await under('k', () => add('a')));
     expect(await notes()).toEqual(['a']);
+  });
+
+  test('whose answer somebody else records meanwhile is rolled back, and answers that', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    now.held = promise;
+    now.fate = 'hold';
+    const answer = under('k', () => add('a'));
+    await expect.poll(() => now.effects).toBe(1);
+    const recorded = { value: { id: 99, at: '2026-01-01T00:00:00Z', padding: '' } };
+    await app.database.execute(sql`
+      insert into plimsoll.idempotency (scope, client, key, fingerprint, answer, expires_at)
+      values ('ledger.add', '', 'k', ${fingerprintOf({ text: 'a' })}, ${sql.json(recorded)}::json, now() + interval '1 hour')`);
+    resolve();
+    expect(await answer).toMatchObject({ ok: true, value: { id: 99, at: new Date('2026-01-01') } });
+    expect(await notes()).toEqual([]);
   });
 
   test('is done anew once it has expired', async () => {

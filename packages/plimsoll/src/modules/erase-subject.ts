@@ -87,8 +87,8 @@ async function eraseLogged(
   let after = 0;
   for (;;) {
     const rows = await database.query<RecordedEvent>(sql`
-      select id::text, position, type, version, key, payload from plimsoll.event
-      where subject = ${subject} and erased_at is null and position > ${after} order by position limit ${batch}`);
+      select id::text, position::float8, type, version, key, payload from plimsoll.event e
+      where subject = ${subject} and erased_at is null and position > ${after} order by e.position limit ${batch}`);
     const changes: object[] = [];
     for (const row of rows) {
       const { position, type, version } = row;

@@ -35,11 +35,11 @@ async function catchUpOnce(tx: Transaction, name: string, limits: FeedLimits): P
   // Before the rows of the subscription, in the order in which everybody takes them.
   const { position: head } = await tx.one<{ position: number }>(
     near.near
-      ? sql`select position from plimsoll.sequencer for update`
-      : sql`select position from plimsoll.sequencer`,
+      ? sql`select position::float8 from plimsoll.sequencer for update`
+      : sql`select position::float8 from plimsoll.sequencer`,
   );
   const own = await tx.maybeOne<Behind>(sql`
-    select s.name, s.event_type as "eventType", r.position as reached
+    select s.name, s.event_type as "eventType", r.position::float8 as reached
     from plimsoll.subscription s join plimsoll.log_reader r on r.name = ${reader}
     where s.name = ${name} and s.live_from is null for update skip locked`);
   // Another relay is at it, or has finished.

@@ -49,7 +49,7 @@ export function feedOnce(tx: Transaction, feed: Feed, from: number, limits: Feed
       order by position limit ${batch}
     ), delivered as (${insertDeliveries(sql`select * from matched`, one, replay)} returning 1),
     moved as (${moved})
-    select (select count(*) from delivered)::int as delivered, (select position from moved) as position`);
+    select (select count(*) from delivered)::int as delivered, (select position from moved)::float8 as position`);
 }
 
 /**

@@ -34,7 +34,7 @@ export function parkedDeliveries(
   limit: number,
 ): Promise<ParkedDelivery[]> {
   return db.query<ParkedDelivery>(sql`
-    select id, name as subscription, (payload->>'position')::bigint as position, payload->>'type' as type, payload->>'key' as key,
+    select id, name as subscription, (payload->>'position')::float8 as position, payload->>'type' as type, payload->>'key' as key,
       attempt as attempts, last_error->>'message' as error, to_json(parked_at)#>>'{}' as "parkedAt", correlation_id as "correlationId", (
         select count(*)::int from plimsoll.task w
         where w.name = task.name and w.order_key = task.order_key and w.state = 'waiting' and task.on_park = 'block') as waiting

@@ -49,7 +49,7 @@ export async function extendLog(
 ): Promise<void> {
   for (;;) {
     const { position, low } = await tx.one<{ position: number; low: number }>(
-      sql`select position, partitioned_to as low from plimsoll.sequencer for update`,
+      sql`select position::float8, partitioned_to::float8 as low from plimsoll.sequencer for update`,
     );
     if (upTo < low) return;
     const high = low + nextSize(await fillingAt(tx, position), partitionMs);
@@ -82,7 +82,7 @@ export function logPartitions(db: Queryable): Promise<Partition[]> {
       from pg_inherits i join pg_class c on c.oid = i.inhrelid
       where i.inhparent = 'plimsoll.event'::regclass
     )
-    select low, coalesce(lead(low) over (order by low), (select partitioned_to from plimsoll.sequencer)) as high
+    select low::float8, coalesce(lead(low) over (order by low), (select partitioned_to from plimsoll.sequencer))::float8 as high
     from lows order by low`);
 }
 

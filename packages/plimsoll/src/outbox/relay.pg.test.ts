@@ -5,9 +5,11 @@ import { createDatabase, type Database } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
 import { sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
+import { systemClock, type Clock } from '../kernel/clock.ts';
 import { migrationsOf } from '../app/migrations.ts';
 import { stress } from '../testing/stress.ts';
 import { insertEvents, type NewEvent } from './events.ts';
+import { logPartitions } from './partitions.ts';
 import { createRelay, moveCommitted } from './relay.ts';
 
 const happened = (key: string): NewEvent => ({
@@ -167,6 +169,26 @@ describe('the relay', () => {
     );
   });
 
+  test('an event of a transaction that was open for longer than the relay looks back is found', async () => {
+    let nowMs = 0;
+    const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
+    const relay = createRelay({ database, subscriptions: [], modules: [], pollMs: 2, clock });
+    const early = await openTransaction((tx) => tx.execute(insertEvents([happened('early')])));
+    await relay.start();
+    try {
+      for (let turn = 1; turn <= 20; turn += 1) {
+        nowMs += 1_000;
+        await database.execute(insertEvents([happened(`later ${turn}`)]));
+        await expect.poll(async () => (await log()).length, { interval: 2 }).toBe(turn);
+      }
+      await early.commit();
+      nowMs += 5_000;
+      await expect.poll(async () => (await log()).at(-1)?.key, { interval: 2 }).toBe('early');
+    } finally {
+      await relay.stop();
+    }
+  });
+
   test('starts and stops in every awkward way', async () => {
     await stress(createRelay({ database, subscriptions: [], modules: [] }));
   });
@@ -188,5 +210,22 @@ describe('the relay', () => {
       { name: 'b.second' },
       { name: 'b.third' },
     ]);
+  });
+
+  test('a relay drops what is old by itself', async () => {
+    const { low, high } = (await logPartitions(database))[0]!;
+    expect(low).toBe(1);
+    await database.execute(sql`
+      insert into plimsoll.event (position, id, type, version, at, correlation_id, caller, payload)
+      values (${high - 1}, 0, 'test.happened', 1, now() - interval '3 days', 'c', '{}', '{}')`);
+    const relay = createRelay({ database, subscriptions: [], modules: [], retainMs: 2 * 86_400_000 });
+    await relay.start();
+    try {
+      await expect
+        .poll(async () => (await logPartitions(database))[0]?.low, { timeout: 10_000 })
+        .not.toBe(low);
+    } finally {
+      await relay.stop();
+    }
   });
 });

@@ -7,6 +7,7 @@ import { catchUp } from './catch-up.ts';
 import { insertDeliveries } from './deliveries.ts';
 import { feedDefaults } from './feed.ts';
 import { dropExpired, extendLog, partitionDefaults } from './partitions.ts';
+import { createOutboxFloor } from './outbox-floor.ts';
 import { continueReplays } from './replay.ts';
 import { recordSubscriptions, type SubscriptionRecord } from './subscriptions.ts';
 
@@ -49,14 +50,19 @@ export function createRelay(options: RelayOptions): Loop {
   const { database, clock = systemClock } = options;
   const settings = { ...relayDefaults, ...options };
   const limits = { ...feedDefaults, batch: settings.batch };
+  const floor = createOutboxFloor(clock);
   const record = (): Promise<void> => recordSubscriptions(database, options.subscriptions, options.modules);
   // Of the last upkeep.
   let keptUpAtMs = -Infinity;
 
   async function round(): Promise<boolean> {
-    const { outbox, log } = await workToDo(database);
-    const moved = outbox ? await moveCommitted(database, settings.batch, settings.partitionMs) : 0;
-    if (moved > 0) options.onMoved?.();
+    const behind = floor.next();
+    const { outbox, log } = await workToDo(database, behind);
+    const { moved, highest } = outbox ? await moveBehind(database, behind, settings) : nothing;
+    if (moved > 0) {
+      floor.moved(highest);
+      options.onMoved?.();
+    }
     const more = log && (await aside('reading the log for subscriptions', feed)) === true;
     if (clock.monotonicMs() - keptUpAtMs >= upkeepEveryMs) {
       keptUpAtMs = clock.monotonicMs();
@@ -94,35 +100,60 @@ export function createRelay(options: RelayOptions): Loop {
 }
 
 /** Most rounds find nothing; that look needs no transaction. */
-function workToDo(database: Database): Promise<{ readonly outbox: boolean; readonly log: boolean }> {
+function workToDo(
+  database: Database,
+  behind: number,
+): Promise<{ readonly outbox: boolean; readonly log: boolean }> {
+  // By the order, for only that makes the index be used: with 200,000 dead rows 1 ms rather than 10.
+  const outbox =
+    behind === 0
+      ? sql`exists (select 1 from plimsoll.outbox)`
+      : sql`(select id from plimsoll.outbox where id > ${behind} order by id limit 1) is not null`;
   return database.one(sql`
-    select exists (select 1 from plimsoll.outbox) as outbox,
+    select ${outbox} as outbox,
       exists (select 1 from plimsoll.subscription where live_from is null)
         or exists (select 1 from plimsoll.replay where ended_at is null) as log`);
 }
 
+interface Moved {
+  readonly moved: number;
+  /** The highest id of them. */
+  readonly highest: number;
+}
+
+const nothing: Moved = { moved: 0, highest: 0 };
+
 /** One transaction of the relay; returns how many events it moved. */
-export function moveCommitted(
+export async function moveCommitted(
   database: Database,
   batch: number,
   partitionMs: number = relayDefaults.partitionMs,
 ): Promise<number> {
+  return (await moveBehind(database, 0, { batch, partitionMs })).moved;
+}
+
+/** The same for events whose id is higher than `behind`. */
+function moveBehind(
+  database: Database,
+  behind: number,
+  { batch, partitionMs }: { readonly batch: number; readonly partitionMs: number },
+): Promise<Moved> {
   return database.transaction(async (tx) => {
     const leading = await tx.maybeOne<{ last: number; room: boolean }>(sql`
-      select position + ${batch} as last, position + ${batch} < partitioned_to as room
+      select (position + ${batch})::float8 as last, position + ${batch} < partitioned_to as room
       from plimsoll.sequencer for update skip locked`);
-    if (leading === undefined) return 0;
+    if (leading === undefined) return nothing;
     if (!leading.room) await extendLog(tx, leading.last, partitionMs);
-    return (await tx.one<{ moved: number }>(moveStatement(batch))).moved;
+    return await tx.one<Moved>(moveStatement(behind, batch));
   });
 }
 
-function moveStatement(batch: number): Sql {
+function moveStatement(behind: number, batch: number): Sql {
   const live = sql`select * from plimsoll.subscription where live_from is not null`;
   return sql`
     with taken as (
       delete from plimsoll.outbox
-      where id = any(array(select id from plimsoll.outbox order by id limit ${batch})) returning *
+      where id = any(array(select id from plimsoll.outbox where id > ${behind} order by id limit ${batch})) returning *
     ), advanced as (
       update plimsoll.sequencer set position = position + (select count(*) from taken)
       returning position - (select count(*) from taken) as base
@@ -132,5 +163,5 @@ function moveStatement(batch: number): Sql {
       from taken, advanced
       returning *
     ), delivered as (${insertDeliveries(sql`select * from logged`, live)})
-    select count(*)::int as moved from logged`;
+    select count(*)::int as moved, coalesce(max(id), 0)::float8 as highest from logged`;
 }

@@ -54,7 +54,7 @@ export async function countReplay(
   const { eventType } = await assertSubscription(database, subscription);
   assertType(filter, subscription, eventType);
   const { events } = await database.one<{ events: number }>(
-    sql`select count(*) as events from plimsoll.event where ${matching({ ...filter, type: eventType })}`,
+    sql`select count(*)::float8 as events from plimsoll.event where ${matching({ ...filter, type: eventType })}`,
   );
   return events;
 }
@@ -81,7 +81,7 @@ export async function startReplay(database: Database, request: ReplayRequest): P
     const begun = await tx.one<{ id: number }>(sql`
       insert into plimsoll.replay (subscription, filter, until_position, by, why)
       select ${subscription}, ${sql.json(filter)}, least(position, ${toPosition ?? null}::bigint), ${by}, ${why}
-      from plimsoll.sequencer returning id`);
+      from plimsoll.sequencer returning id::float8`);
     await tx.execute(sql`
       insert into plimsoll.log_reader (name, position)
       select ${reader(begun.id)}, greatest(${(fromPosition ?? 1) - 1}::bigint, (select min(position) - 1 from plimsoll.event))`);
@@ -111,7 +111,7 @@ export async function replayState(database: Database, id: number): Promise<Repla
 /** All replays, or one; the newest first. */
 export function replays(database: Database, id?: number): Promise<ReplayState[]> {
   return database.query<ReplayState>(sql`
-    select p.id, subscription, filter, delivered, coalesce(r.position, until_position) as position, until_position as until,
+    select p.id::float8, subscription, filter, delivered::float8, coalesce(r.position, until_position)::float8 as position, until_position::float8 as until,
       by, why, to_json(started_at)#>>'{}' as "startedAt", to_json(ended_at)#>>'{}' as "endedAt"
     from plimsoll.replay p left join plimsoll.log_reader r on r.name = 'replay:' || p.id
     where ${id ?? null}::bigint is null or p.id = ${id ?? null}
@@ -131,7 +131,7 @@ export function replayOnce(
       until: number;
       from: number;
     }>(sql`
-      select p.subscription, p.filter, p.until_position as until, r.position as from
+      select p.subscription, p.filter, p.until_position::float8 as until, r.position::float8 as from
       from plimsoll.replay p join plimsoll.log_reader r on r.name = ${reader(id)}
       where p.id = ${id} and p.ended_at is null for update skip locked`);
     if (open === undefined) {
@@ -157,7 +157,7 @@ export async function continueReplays(
   limits: FeedLimits = feedDefaults,
 ): Promise<boolean> {
   const open = await database.query<{ id: number }>(
-    sql`select id from plimsoll.replay where ended_at is null order by id`,
+    sql`select id::float8 from plimsoll.replay where ended_at is null order by plimsoll.replay.id`,
   );
   let more = false;
   for (const { id } of open) more = (await replayOnce(database, id, limits)) === 'more' || more;

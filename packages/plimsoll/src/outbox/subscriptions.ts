@@ -50,7 +50,7 @@ export function recordSubscriptions(
   return database.transaction(async (tx) => {
     // No position is given meanwhile, so that none is both before and after the start of a new one.
     const { position } = await tx.one<{ position: number }>(
-      sql`select position from plimsoll.sequencer for update`,
+      sql`select position::float8 from plimsoll.sequencer for update`,
     );
     const names = subscriptions.map((subscription) => subscription.name);
     await tx.execute(sql`
@@ -91,7 +91,7 @@ async function lastBefore(
   if (from !== 'beginning' && 'position' in from) return Math.min(from.position - 1, position);
   const wanted = from === 'beginning' ? sql`true` : sql`at >= ${new Date(from.time)}`;
   const { first } = await tx.one<{ first: number | null }>(
-    sql`select min(position) as first from plimsoll.event where ${wanted}`,
+    sql`select min(position)::float8 as first from plimsoll.event where ${wanted}`,
   );
   return (first ?? position + 1) - 1;
 }

@@ -6,8 +6,8 @@ import { migrate } from '../database/migrate.ts';
 import { prepareTorture, torture } from './fixtures/torture.ts';
 
 test(
-  'for a minute and a half: relays killed, backends terminated, commits out of order: every event once, in order by key',
-  { timeout: 240_000 },
+  'for a minute: relays killed, backends terminated, commits out of order: every event once, in order by key',
+  { timeout: 300_000 },
   async () => {
     const server = await createTestDatabase(inject('cluster'));
     const database = createDatabase({ url: server.url, pool: { max: 24 } });
@@ -17,8 +17,9 @@ test(
       const outcome = await torture({
         database,
         url: server.url,
-        durationMs: 90_000,
-        writers: 12,
+        durationMs: 60_000,
+        writers: 8,
+        keys: 50,
         faultEveryMs: 600,
         random: Math.random,
       });
@@ -33,8 +34,8 @@ test(
         repeated: 0,
         unordered: 0,
       });
-      expect(outcome.committed).toBeGreaterThan(2_000);
-      expect(outcome.kills).toBeGreaterThan(20);
+      expect(outcome.committed).toBeGreaterThan(1_000);
+      expect(outcome.kills).toBeGreaterThan(10);
     } finally {
       await database.close();
       await server.drop();

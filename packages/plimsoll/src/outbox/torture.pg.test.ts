@@ -16,6 +16,7 @@ test('relays killed, backends terminated, commits out of order: every event once
       url: server.url,
       durationMs: 4_000,
       writers: 6,
+      keys: 8,
       faultEveryMs: 250,
       random: Math.random,
     });

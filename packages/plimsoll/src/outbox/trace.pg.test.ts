@@ -101,7 +101,7 @@ test('everything that an order set off, each under its cause', async () => {
     '    delivery shipping.ship done',
     '      event shipping.shipped logged',
     '        delivery orders.close done',
-    '      job shipping.label ready',
+    '      job shipping.label scheduled',
   ];
   const byKey = await trace(app.database, { key: '42' });
   expect(shape(byKey).toSorted()).toEqual(expected.toSorted());

@@ -58,7 +58,7 @@ async function requestsOf(db: Queryable, key: string, type: string | undefined):
 }
 
 interface EventRow {
-  readonly id: number;
+  readonly id: string;
   readonly position: number | null;
   readonly type: string;
   readonly key: string | null;
@@ -72,9 +72,9 @@ interface EventRow {
 const events: TraceSource = async (db, correlationIds) => {
   const columns = sql`type, key, to_json(at)#>>'{}' as at, correlation_id as "correlationId", causation_id as "causationId", caller->>'principal' as principal`;
   const rows = await db.query<EventRow>(sql`
-    select id, position, ${columns}, erased_at is not null as erased from plimsoll.event where correlation_id = any(${correlationIds})
+    select id::text, position::float8, ${columns}, erased_at is not null as erased from plimsoll.event where correlation_id = any(${correlationIds})
     union all
-    select id, null, ${columns}, false from plimsoll.outbox where correlation_id = any(${correlationIds})`);
+    select id::text, null, ${columns}, false from plimsoll.outbox where correlation_id = any(${correlationIds})`);
   return rows.map(({ id, position, type, key, at, correlationId, causationId, principal, erased }) => ({
     id: `event:${id}`,
     cause: causationId ?? `request:${correlationId}`,
@@ -105,7 +105,7 @@ interface InboxRow {
 /** Those that have ended. */
 const deliveries: TraceSource = async (db, correlationIds) => {
   const rows = await db.query<InboxRow>(sql`
-    select e.id::text, i.subscription, i.replay, i.outcome, i.note, to_json(i.at)#>>'{}' as at, e.correlation_id as "correlationId"
+    select e.id::text, i.subscription, i.replay::float8, i.outcome, i.note, to_json(i.at)#>>'{}' as at, e.correlation_id as "correlationId"
     from plimsoll.event e join plimsoll.inbox i on i.position = e.position
     where e.correlation_id = any(${correlationIds})`);
   return rows.map(({ id, subscription, replay, outcome, note, at, correlationId }): Fact => {
@@ -143,7 +143,7 @@ const tasks: TraceSource = async (db, correlationIds) => {
     select id::text, kind, name, state, attempt, to_json(created_at)#>>'{}' as at, correlation_id as "correlationId",
       causation_id as "causationId", last_error->>'message' as error,
       case kind when 'delivery' then payload->>'id' end as "eventId",
-      case kind when 'delivery' then (payload->>'replay')::bigint end as replay
+      case kind when 'delivery' then (payload->>'replay')::float8 end as replay
     from plimsoll.task where correlation_id = any(${correlationIds}) and kind in ('delivery', 'job')`);
   return rows.map((row): Fact => {
     const { id, kind, name, state, attempt, at, correlationId, causationId, error, eventId, replay } = row;

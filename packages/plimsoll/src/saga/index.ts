@@ -51,6 +51,7 @@ export {
   type SagaFilter,
   type SagaSummary,
 } from './read.ts';
+export { sagaFacts, type SagaFact } from './trace-facts.ts';
 export { type HistoryKind, type HistoryRow } from './history.ts';
 export { sagaMigrations } from './migrations.ts';
 export { newSaga, type SagaRequest, type StartedSaga } from './new-saga.ts';

@@ -1,5 +1,7 @@
 import { expect, inject, test } from 'vitest';
 import { createTestDatabase } from '@plimsoll/embedded';
+import { trace } from '../outbox/trace.ts';
+import { sagaFacts } from './trace-facts.ts';
 // #region usage
 import { command, contract, createApp, event, module, plan, saga, sql } from 'plimsoll';
 import { approveSaga, listSagas, showSaga } from 'plimsoll/saga';
@@ -118,6 +120,16 @@ test('a saga in an app: started by a command, approved by hand, waits for an eve
       select distinct e.correlation_id = s.correlation_id as same from plimsoll.event e, plimsoll.saga s
       where s.id = 'trips.booking/t1'`);
     expect(correlations).toEqual([{ same: true }]);
+    // What the trace of the request shows of it, events of its steps included.
+    const [request] = await trace(app.database, { key: 't1' }, [sagaFacts]);
+    const [traced] = request!.effects;
+    expect(traced).toMatchObject({ kind: 'saga', name: 'trips.booking', state: 'done' });
+    const what = traced!.effects.map(({ kind, name, state }) => `${kind} ${name} ${state}`);
+    expect(what.slice(0, 2)).toEqual(['saga step step book began', 'saga step step book done']);
+    expect(what).toContain('event card.cleared logged');
+    expect(traced!.effects).toContainEqual(
+      expect.objectContaining({ data: expect.objectContaining({ by: who.who, why: who.why }) as object }),
+    );
   } finally {
     await server.drop();
   }

@@ -53,6 +53,7 @@ export async function advance(
   const { database, log } = databases;
   const { schema } = filling.place;
   const seen = new Seen();
+  // One message: between an event and its row are as few round trips as there can be.
   const timeout = trustedSql(`set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
   try {
     const advanced = await database.transaction(

@@ -75,6 +75,8 @@ const busyPauseMs = 10;
 const busyLooks = 3;
 /** A table whose next event cannot be applied is tried again after this. */
 const stuckMs = 2_000;
+/** And after this when the database was away. */
+const awayMs = 500;
 
 /**
  * Fills the tables of views, in as many processes as there are: each table is filled by one of them at a time. What is
@@ -129,7 +131,7 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
     const run = turn(table, { place, table: table.table })
       .catch(async (error: unknown) => {
         background.publish({ scope, what: `view ${viewName(place)} version ${table.version}`, error });
-        retryAtMs.set(id, clock.monotonicMs() + stuckMs);
+        retryAtMs.set(id, clock.monotonicMs() + (isOfBatch(error) ? stuckMs : awayMs));
         await noteFailure(databases, table, error).catch(() => undefined);
         return false;
       })

@@ -30,6 +30,7 @@ const history = fc.array(payloads, { maxLength: 40, size: 'max' }).map((list) =>
     key: null,
     at: new Date(index * 1_000),
     correlationId: 'c',
+    erased: false,
   })),
 );
 

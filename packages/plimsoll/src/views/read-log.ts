@@ -18,6 +18,7 @@ interface EventRow extends LogRow {
   readonly key: string | null;
   readonly at: Date;
   readonly correlation_id: string;
+  readonly is_erased: boolean;
   readonly payload: unknown;
 }
 
@@ -48,17 +49,17 @@ export async function readEvents(
 ): Promise<LogRead> {
   const rows = await log.query<LogRow | EventRow>(sql`
     select s.position as head, exists (select 1 from plimsoll.event where position = ${after + 1}) as kept,
-      e.id::text as id, e.position, e.type, e.version, e.key, e.at, e.correlation_id, e.payload
+      e.id::text as id, e.position, e.type, e.version, e.key, e.at, e.correlation_id, e.payload, e.erased_at is not null as is_erased
     from plimsoll.sequencer s left join plimsoll.event e
       on e.position > ${after} and e.position <= ${after + span} and e.type = any(${[...view.events.keys()]})
     order by e.position`);
   const events: ReadEvent[] = [];
   for (const row of rows) {
     if (!isEvent(row)) continue;
-    const { id, position, type, key, at, correlation_id: correlationId } = row;
+    const { id, position, type, key, at, correlation_id: correlationId, is_erased: erased } = row;
     const read = readPayload(view, row);
     const payload: unknown = read instanceof Promise ? await read : read;
-    events.push({ id, position, type, key, at, correlationId, payload });
+    events.push({ id, position, type, key, at, correlationId, erased, payload });
   }
   const { head = after, kept = true } = rows[0] ?? {};
   return { head, kept, events };

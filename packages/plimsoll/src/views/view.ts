@@ -26,6 +26,8 @@ export interface LoggedEvent {
   /** When it was written. */
   readonly at: Date;
   readonly correlationId: string;
+  /** Whether a person's data was taken out of its payload; what is left matches the schema all the same. */
+  readonly erased: boolean;
 }
 
 /** An event that has been read: of an older version as its contract has it now, validated. */

@@ -3,33 +3,31 @@ import { registerHooks, stripTypeScriptTypes } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { applyEdits, type Mutant } from './edit.ts';
 
-export type Library = typeof import('./library.ts');
-
 const source = new URL('../../src/', import.meta.url).href;
 /** Those that are being loaded, and the files of them that were edited. */
 const loading = new Map<string, { readonly mutant: Mutant; readonly edited: Set<string> }>();
-const loaded = new Map<string, Promise<Library>>();
+const loaded = new Map<string, Promise<unknown>>();
 /** As it stands, without types: the same for all that do not edit it. */
 const plain = new Map<string, string>();
 
 /**
- * The library with the edits of a mutant, beside all others in this process: what a module imports has its query, so each
- * mutant has modules of its own. Nothing is written to the disk.
+ * What `entry` exports of the library, with the edits of a mutant, beside all others in this process: what a module
+ * imports has its query, so each mutant has modules of its own. Nothing is written to the disk.
  */
-export function loadLibrary(mutant: Mutant | undefined): Promise<Library> {
-  if (mutant === undefined) return import('./library.ts');
-  const known = loaded.get(mutant.name) ?? load(mutant);
+export function loadLibrary<Library>(entry: URL, mutant: Mutant | undefined): Promise<Library> {
+  if (mutant === undefined) return import(entry.href) as Promise<Library>;
+  const known = loaded.get(mutant.name) ?? load(entry, mutant);
   loaded.set(mutant.name, known);
-  return known;
+  return known as Promise<Library>;
 }
 
-async function load(mutant: Mutant): Promise<Library> {
+async function load(entry: URL, mutant: Mutant): Promise<unknown> {
   const { name, edits } = mutant;
   const edited = new Set<string>();
   loading.set(name, { mutant, edited });
-  const library = (await import(`./library.ts?mutant=${encodeURIComponent(name)}`)) as Library;
+  const library: unknown = await import(`${entry.href}?mutant=${encodeURIComponent(name)}`);
   for (const { file } of edits)
-    if (!edited.has(file)) throw new Error(`mutant ${name}: ${file} is not loaded by library.ts`);
+    if (!edited.has(file)) throw new Error(`mutant ${name}: ${file} is not loaded by ${entry.pathname}`);
   return library;
 }
 

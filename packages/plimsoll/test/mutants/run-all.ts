@@ -1,10 +1,13 @@
 /** Runs all schedules, with and without mutants, on one cluster of its own, and tells its parent each verdict. */
 import { inspect } from 'node:util';
+import type { Library } from './library.ts';
 import { loadLibrary } from './load-library.ts';
 import { Play } from './play.ts';
-import { mutants, runs, schedules, type Run, type Verdict } from './runs.ts';
+import type { Run, Verdict } from './gate.ts';
+import { mutants, runs, schedules } from './runs.ts';
 import { Stage } from './stage.ts';
 
+const entry = new URL('./library.ts', import.meta.url);
 const only = process.argv[2] === undefined ? undefined : new RegExp(process.argv[2]);
 
 async function judge(stage: Stage, { schedule: name, mutant }: Run): Promise<Verdict> {
@@ -13,7 +16,10 @@ async function judge(stage: Stage, { schedule: name, mutant }: Run): Promise<Ver
   let play: Play | undefined;
   let failure: string | undefined;
   try {
-    const library = await loadLibrary(mutants.find((each) => each.name === mutant));
+    const library = await loadLibrary<Library>(
+      entry,
+      mutants.find((each) => each.name === mutant),
+    );
     play = new Play(library, stage, await stage.newKey());
     await schedule?.run(play);
   } catch (error) {
