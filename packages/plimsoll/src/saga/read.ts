@@ -106,6 +106,16 @@ export function countSagas(database: Pick<Queryable, 'one'>): Promise<SagaCounts
     from plimsoll.saga where state not in ('done', 'compensated')`);
 }
 
+/** Whether sagas go on by themselves: those that are stuck, and waits whose event is there and was not told yet. */
+export function sagasAtRest(
+  database: Pick<Queryable, 'one'>,
+): Promise<{ readonly stuck: number; readonly toWake: number }> {
+  return database.one<{ stuck: number; toWake: number }>(sql`
+    select (select count(*) from plimsoll.saga where state = 'stuck')::int as stuck,
+      (select count(*) from plimsoll.saga_wait w where exists (
+        select 1 from plimsoll.event e where e.key = w.key and e.type = w.event_type and e.position > w.after))::int as "toWake"`);
+}
+
 /**
  * Deletes sagas that ended longer ago than this, and their history; returns how many, at most `limit` (default 1000).
  * From then on their ids are unknown, and may be started again. Run it when you like. A child stays as long as its

@@ -525,6 +525,39 @@ describe('changed code', () => {
   });
 });
 
+test('code that awaits something that is not a step is stuck, and holds no worker for ever', async () => {
+  const endless = trip(async (run) => {
+    await step(run, 'flight');
+    await new Promise(() => undefined);
+  });
+  const { id } = await run(endless);
+  const drive = driveSagas({
+    database,
+    sagas: new Map([['world.trip', { module: 'world', saga: endless }]]),
+    stallMs: 20,
+  });
+  while (await drive.turn());
+  expect(await showSaga(database, id)).toMatchObject({
+    state: 'stuck',
+    trouble: { message: expect.stringContaining('awaited something that is not a step for 20 ms') },
+  });
+  // Once it is repaired, it goes on with what is recorded.
+  const repaired = await deployed(trip((run) => step(run, 'flight')));
+  await resumeSaga(database, id, by);
+  await repaired.rest();
+  expect(await repaired.state()).toBe('done');
+});
+
+test('a child that its module does not list is a bug', async () => {
+  const stranger = trip(async () => undefined);
+  const { id, rest } = await run(trip((run) => run.child('stranger', stranger as never, {} as never)));
+  await rest();
+  expect(await showSaga(database, id)).toMatchObject({
+    state: 'stuck',
+    trouble: { code: 'PL_UNKNOWN_OPERATION', message: expect.stringContaining('does not list') },
+  });
+});
+
 test('values are the same in each turn', async () => {
   const seen: unknown[] = [];
   const { rest } = await run(

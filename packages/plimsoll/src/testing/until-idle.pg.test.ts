@@ -1,13 +1,18 @@
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { z } from 'zod';
-import { command, contract, createApp, event, module, plan, sql, type App } from '../index.ts';
+import { command, contract, createApp, event, module, plan, saga, sql, type App } from '../index.ts';
 import { untilIdle } from './until-idle.ts';
 
 const notes = contract('notes', {
   write: command({ input: z.object({ text: z.string() }) }),
   copy: command({ input: z.object({ text: z.string() }) }),
-  written: event({ payload: z.object({ text: z.string() }) }),
+  written: event({ payload: z.object({ text: z.string() }), key: ({ text }) => text }),
+  follow: command({ input: z.object({ text: z.string() }) }),
+});
+const following = saga({ input: notes.follow.input, uses: [notes] }, async (run, { text }) => {
+  await run.waitFor('written', notes.written, { key: text });
+  if (text === 'odd') throw new Error('odd');
 });
 
 let handling: (text: string) => Promise<void>;
@@ -19,6 +24,7 @@ const notesModule = module(notes, {
       return Promise.resolve();
     },
     copy: ({ text }) => handling(text),
+    follow: async (input, { start }) => void start(following, input, { id: input.text }),
   },
   on: (on) => [
     on(notes.written, { name: 'copier', maxAttempts: 1 }, ({ text }, { enqueue }) => {
@@ -27,6 +33,7 @@ const notesModule = module(notes, {
       return Promise.resolve();
     }),
   ],
+  sagas: { following },
 });
 const thePlan = plan({
   name: 'notes',
@@ -84,4 +91,20 @@ test('a parked task ends the wait at once: it would never be done', async () => 
   expect(await app.database.query(sql`select last_error->>'message' as message from plimsoll.task`)).toEqual([
     { message: 'never' },
   ]);
+});
+
+test('a saga that waits for what is not there is idle; one whose event came is not; one that is stuck ends the wait', async () => {
+  handling = () => Promise.resolve();
+  await app.call(notes.follow, { text: 'one' });
+  await untilIdle(app);
+  await app.call(notes.write, { text: 'one' });
+  await untilIdle(app);
+  expect(await app.database.query(sql`select id, state from plimsoll.saga`)).toEqual([
+    { id: 'notes.following/one', state: 'done' },
+  ]);
+  await app.call(notes.follow, { text: 'odd' });
+  await app.call(notes.write, { text: 'odd' });
+  await expect(untilIdle(app)).rejects.toMatchObject({
+    message: expect.stringContaining('1 sagas are stuck'),
+  });
 });

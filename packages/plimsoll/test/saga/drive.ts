@@ -22,6 +22,7 @@ export interface Driven {
   readonly database: Database;
   readonly sagas?: SagaRunnerOptions['sagas'];
   readonly flaky?: (key: string) => Flaky;
+  readonly stallMs?: number;
 }
 
 /** Runs sagas turn by turn, by workers that may die at any statement. */
@@ -59,7 +60,12 @@ export async function begin(
   return saga.id;
 }
 
-export function driveSagas({ database, flaky = () => ({ lost: 0, unanswered: 0 }), sagas }: Driven): Drive {
+export function driveSagas({
+  database,
+  flaky = () => ({ lost: 0, unanswered: 0 }),
+  sagas,
+  stallMs = 10_000,
+}: Driven): Drive {
   const calls = new Map<string, number>();
   const hosted = sagas ?? new Map([['world.program', { module: 'world', saga: program }]]);
   const commands: readonly StepCommand[] = [world.act, world.undo];
@@ -96,6 +102,7 @@ export function driveSagas({ database, flaky = () => ({ lost: 0, unanswered: 0 }
         commandOf: (id) => commands.find((one) => one.id === id),
         payloadOf: (_event, { payload }) => payload,
         backoff: { baseMs: 1, maxMs: 1 },
+        stallMs,
       });
       const [task] = await database.query<ClaimedTask>(claimDue(worker, [...handlers.keys()], 1));
       if (task === undefined) return false;
