@@ -1,38 +1,8 @@
-import { createDatabase, type Database } from 'plimsoll/database';
-import type { Plan } from 'plimsoll';
-import type { Command, CommandGroup, CommandOption, Values } from '../command.ts';
+import type { CommandGroup, CommandOption } from '../command.ts';
 import { erase, replay, retry, skip, stop } from '../events/decisions.ts';
-import { decisionOptions, filterOptions, limitOption } from '../events/options.ts';
-import { lag, list, listReplays, parked, show, showTrace, type Report } from '../events/reports.ts';
-import { loadPlan, planOption } from '../plan-file.ts';
-import { joinServers } from '../servers.ts';
-
-type Answer = Report & { readonly code?: number };
-
-interface EventCommand extends Pick<Command, 'summary' | 'options' | 'notes' | 'argument'> {
-  readonly answer: (
-    database: Database,
-    values: Values,
-    argument: string | undefined,
-    plan: Plan,
-  ) => Promise<Answer>;
-}
-
-/** A command on the database of the plan, which answers with a text for people or with JSON. */
-function onDatabase({ answer, options, ...described }: EventCommand): Command {
-  return {
-    ...described,
-    options: { plan: planOption, ...options, json: { about: 'print JSON on standard output' } },
-    async run(values, argument) {
-      const plan = await loadPlan(values);
-      await using servers = await joinServers(plan, (line) => void process.stderr.write(`${line}\n`));
-      await using database = createDatabase({ url: servers.url, applicationName: `${plan.name} events` });
-      const { value, text, code = 0 } = await answer(database, values, argument, plan);
-      process.stdout.write(`${values['json'] === true ? JSON.stringify(value, null, 2) : text}\n`);
-      return code;
-    },
-  };
-}
+import { lag, list, listReplays, parked, show, showTrace } from '../events/reports.ts';
+import { onDatabase } from '../on-database.ts';
+import { decisionOptions, filterOptions, limitOption } from '../option-values.ts';
 
 const key: CommandOption = { value: '<key>', about: 'of this event key, such as an order id' };
 const parkedOptions = {

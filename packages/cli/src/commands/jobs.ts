@@ -11,8 +11,8 @@ import {
   type TaskState,
 } from 'plimsoll/jobs';
 import type { CommandGroup, Values } from '../command.ts';
-import { limitOf, limitOption, needOption, textOption } from '../events/options.ts';
-import { table } from '../events/table.ts';
+import { limitOf, limitOption, needOption, textOption } from '../option-values.ts';
+import { table } from '../table.ts';
 import { UsageError } from '../failure.ts';
 import { onDatabase, type Report } from '../on-database.ts';
 

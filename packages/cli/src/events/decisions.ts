@@ -13,8 +13,8 @@ import {
 import type { Database } from 'plimsoll/database';
 import type { Values } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { decisionOf, filterOf, needOption, numberArgument, textOption } from './options.ts';
-import type { Report } from './reports.ts';
+import { decisionOf, filterOf, needOption, numberArgument, textOption } from '../option-values.ts';
+import type { Report } from '../on-database.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 /** Between two looks at a subscription that has as much to do as it should. */

@@ -3,16 +3,12 @@ import type { Database } from 'plimsoll/database';
 import { sagaFacts } from 'plimsoll/saga';
 import type { Values } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { filterOf, limitOf, numberArgument, positionOption, textOption } from './options.ts';
+import { filterOf, limitOf, numberArgument, positionOption, textOption } from '../option-values.ts';
 import { renderTrace, time } from './render-trace.ts';
-import { table } from './table.ts';
+import { table } from '../table.ts';
+import type { Report } from '../on-database.ts';
 
 /** What a command answers: a value for programs and its text for people. */
-export interface Report {
-  readonly value: unknown;
-  readonly text: string;
-}
-
 export async function list(database: Database, values: Values): Promise<Report> {
   const value = await listEvents(database, filterOf(values), limitOf(values));
   const rows = value.map((event) => [

@@ -1,14 +1,12 @@
 import type { HistoryRow, SagaDetails, SagaSummary } from 'plimsoll/saga';
-import { renderTable } from '../views/render-views.ts';
-
-const noNumbers: ReadonlySet<number> = new Set();
+import { table } from '../table.ts';
 
 /** `2026-03-01 12:00:00`, in UTC. */
 const time = (iso: string): string => iso.slice(0, 19).replace('T', ' ');
 
 export function renderSagas(sagas: readonly SagaSummary[]): string {
   if (sagas.length === 0) return 'no such saga';
-  return renderTable(
+  return table(
     ['saga', 'v', 'state', 'at', 'started (UTC)', 'next (UTC)', 'trouble'],
     sagas.map((saga) => [
       saga.id,
@@ -17,9 +15,9 @@ export function renderSagas(sagas: readonly SagaSummary[]): string {
       saga.at.join(', '),
       time(saga.startedAt),
       saga.nextAt === null ? '' : time(saga.nextAt),
-      shorten(saga.trouble?.message ?? saga.error?.error ?? ''),
+      saga.trouble?.message ?? saga.error?.error ?? '',
     ]),
-    noNumbers,
+    100,
   );
 }
 
@@ -43,12 +41,12 @@ export function renderSaga(saga: SagaDetails): string {
     row.place,
     row.kind.replace('_', ' '),
     row.name ?? names.get(row.place) ?? row.operation ?? '',
-    shorten(detailOf(row)),
+    detailOf(row),
   ]);
   return [
     ...facts.map(([name, value]) => `${name.padEnd(12)}${value}`),
     '',
-    renderTable(['at (UTC)', 'place', 'what', 'name', 'detail'], rows, noNumbers),
+    table(['at (UTC)', 'place', 'what', 'name', 'detail'], rows, 100),
   ].join('\n');
 }
 
@@ -58,9 +56,4 @@ function detailOf(row: HistoryRow): string {
   const value = row.output?.value ?? row.input?.value;
   const undo = row.compensation === null ? '' : `  (undone by ${row.compensation.operation})`;
   return `${value === undefined ? '' : JSON.stringify(value)}${undo}`;
-}
-
-function shorten(text: string): string {
-  const line = text.replaceAll(/\s+/g, ' ');
-  return line.length > 100 ? `${line.slice(0, 99)}…` : line;
 }

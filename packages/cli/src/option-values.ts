@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import type { EventFilter } from 'plimsoll/outbox';
-import type { Values } from '../command.ts';
-import { numberOption, UsageError } from '../failure.ts';
+import type { Values } from './command.ts';
+import { numberOption, UsageError } from './failure.ts';
 
 export const filterOptions = {
   type: { value: '<type>', about: 'of this type, such as orders.placed' },
