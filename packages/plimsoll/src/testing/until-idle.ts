@@ -1,10 +1,11 @@
 import type { App } from '../app/app.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
+import { isReadingLog } from '../outbox/feed.ts';
 
 /**
- * Resolves when the app has no event to relay, no task that is still to run and no live view behind the log: everything
- * that was set off has happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a
+ * Resolves when the app has no event to relay, no task that is still to run, no live view behind the log and no
+ * subscription that is being given events of it: everything that was set off has happened. Rejects after `timeoutMs` (default 20_000), saying what was left, and at once when a
  * task is parked or a view cannot go on.
  */
 export async function untilIdle(app: App, options: { readonly timeoutMs?: number } = {}): Promise<void> {
@@ -26,12 +27,16 @@ export async function untilIdle(app: App, options: { readonly timeoutMs?: number
       );
     const behind = Math.max(0, ...views.map((view) => view.behind));
     const tasks = counts.ready + counts.running + counts.scheduled + counts.waiting;
-    if (counts.outbox + tasks + behind === 0) return;
+    const reading = await isReadingLog(app.database);
+    if (counts.outbox + tasks + behind === 0 && !reading) return;
     if (systemClock.monotonicMs() > deadline) {
-      const late = behind === 0 ? '' : `, and a view is ${behind} events behind`;
       throw new PlimsollError(
         'PL_LIFECYCLE',
-        `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left${late}`,
+        [
+          `not idle after ${timeoutMs} ms: ${counts.outbox} events and ${tasks} tasks are left`,
+          ...(behind > 0 ? [`a view is ${behind} events behind`] : []),
+          ...(reading ? ['a subscription is being given events of the log'] : []),
+        ].join(', and '),
         { data: { ...counts } },
       );
     }
