@@ -172,7 +172,7 @@ describe('telemetry', () => {
 
   test('stop unsubscribes everything and leaves no timer, twice if need be', () => {
     const all = Object.values(channels);
-    expect(all).toHaveLength(15);
+    expect(all).toHaveLength(16);
     vi.useFakeTimers();
     stops.push(() => void vi.useRealTimers());
     const telemetry = createTelemetry({});
