@@ -3,6 +3,7 @@ import { check } from './commands/check.ts';
 import { dev } from './commands/dev.ts';
 import { doctor } from './commands/doctor.ts';
 import { events } from './commands/events.ts';
+import { jobs } from './commands/jobs.ts';
 import { load } from './commands/load.ts';
 import { migrate } from './commands/migrate.ts';
 import { newApp } from './commands/new.ts';
@@ -20,6 +21,7 @@ const commands: Readonly<Record<string, Command | CommandGroup>> = {
   load,
   doctor,
   check,
+  jobs,
   events,
   sagas,
   views,

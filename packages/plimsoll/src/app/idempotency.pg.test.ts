@@ -3,11 +3,16 @@ import express from 'express';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { z } from 'zod';
 import { createClient } from '../client/client.ts';
 import { sql } from '../database/sql.ts';
 import { mountRoutes } from '../express/mount-routes.ts';
 import { route } from '../gateway/route.ts';
 import { desk, ledger, ledgerApp, ledgerTables, now } from '../../test/ledger/app.ts';
+import { command, contract } from '../modules/contract.ts';
+import { module } from '../modules/module.ts';
+import { showSaga } from '../saga/read.ts';
+import { saga } from '../saga/saga.ts';
 import { untilIdle } from '../testing/until-idle.ts';
 import type { App } from './app.ts';
 
@@ -177,4 +182,47 @@ test('what was replayed is counted', async () => {
   await post(apps[0].url, '/notes', note, key);
   await post(apps[0].url, '/notes', note, key);
   expect(await apps[0].metrics()).toMatch(/plimsoll_idempotency\S*\{[^}]*outcome="replayed"[^}]*\} [1-9]/);
+});
+
+test('a saga whose compensation fails as declared calls it until it goes', async () => {
+  const trips = contract('trips', {
+    book: command({ input: z.object({}) }),
+    note: command({ input: z.object({}) }),
+    undo: command({ input: z.object({}), errors: { NotYet: z.object({}) } }),
+  });
+  const booking = saga({ version: 1, input: trips.book.input, uses: [trips] }, async (run) => {
+    await run.step('note', trips.note, {}, { compensate: () => [trips.undo, {}] });
+    throw run.fail('Enough');
+  });
+  let isTooEarly = true;
+  let undone = 0;
+  const tripsModule = module(trips, {
+    owns: { schema: 'trips' },
+    commands: {
+      book: async (_input, { start }) => void start(booking, {}, { id: 't' }),
+      note: () => Promise.resolve(undefined),
+      async undo(_input, { tx, fail }) {
+        await tx.query(sql`select 1`);
+        if (isTooEarly) return fail('NotYet', {});
+        undone += 1;
+        return undefined;
+      },
+    },
+    sagas: { booking },
+  });
+  const app = ledgerApp(server.url, { modules: [tripsModule], http: { port: 0 } }, { listen: false });
+  await app.start();
+  try {
+    await app.call(trips.book, {});
+    const history = async (): Promise<readonly string[]> =>
+      (await showSaga(app.database, 'trips.booking/t')).history.map(({ kind }) => kind);
+    await expect.poll(history, { timeout: 10_000 }).toContain('undo_threw');
+    isTooEarly = false;
+    await expect
+      .poll(() => showSaga(app.database, 'trips.booking/t'), { timeout: 10_000 })
+      .toMatchObject({ state: 'compensated' });
+    expect(undone).toBe(1);
+  } finally {
+    await app.stop();
+  }
 });

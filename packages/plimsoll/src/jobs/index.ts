@@ -43,6 +43,15 @@ export { setLimits, setPaused, type QueueLimits, type TaskRate } from '../durabl
 export { cancelTask, type CancelAnswer } from '../durable/cancel.ts';
 export { newTaskId } from '../durable/task-id.ts';
 export {
+  countTasksByName,
+  listTasks,
+  taskStates,
+  type TaskCountsOfName,
+  type TaskDetails,
+  type TaskFilter,
+  type TaskState,
+} from '../durable/list-tasks.ts';
+export {
   discardParked,
   listParked,
   replayParked,

@@ -221,6 +221,22 @@ test('a job that is tried again calls with the same keys: what it called has its
   expect(await rows()).toBe(2);
 });
 
+test('a declared failure is not recorded for work that is tried again: it is tried to see whether it goes now', async () => {
+  now.fate = 'declared';
+  const caused = { causationId: 'saga:7' };
+  expect(await under('step', () => add('a'), caused)).toMatchObject({ ok: false, error: 'Refused' });
+  await expect(under('k', () => app.call(desk.relay, { text: 'b' }))).rejects.toThrow('Refused');
+  expect(await rows()).toBe(0);
+  now.fate = undefined;
+  const done = await under('step', () => add('a'), caused);
+  expect(done).toMatchObject({ ok: true });
+  await under('k', () => app.call(desk.relay, { text: 'b' }));
+  // What has succeeded stays so.
+  now.fate = 'declared';
+  expect(await under('step', () => add('a'), caused)).toEqual(done);
+  expect(await notes()).toEqual(['a', 'b']);
+});
+
 test('a hundred keys, twenty times each, at once and in two processes: one effect and one answer each', async () => {
   const keys = Array.from({ length: 100 }, (_, n) => `storm ${n}`);
   const answers = await Promise.all(

@@ -45,13 +45,23 @@ export function createCommandRecords(database: Database, options: CommandRecordO
       key,
       fingerprint: fingerprintOf(jsonCopy(input, `input of ${operation}`)),
     };
-    const keepMs = causationId === undefined ? records.keepMs : keepWorkMs;
-    return new CommandRecord(database, records, work, keepMs + path.length * keptLongerMs);
+    const isOutside = causationId === undefined;
+    const keepMs = (isOutside ? records.keepMs : keepWorkMs) + path.length * keptLongerMs;
+    return new CommandRecord(database, records, work, { keepMs, failures: isOutside && path.length === 1 });
   };
 }
 
 export function commandRecordProblems(options: CommandRecordOptions): readonly Problem[] {
   return numberProblems(options, ['keepMs', 'maxAnswerBytes', 'keepWorkMs']);
+}
+
+interface Keeping {
+  readonly keepMs: number;
+  /**
+   * Whether a declared failure is recorded: for whoever sent the key, who gets the same answer. Work of ours that is
+   * tried again asks anew, for that is what it is tried again for; the failure had no effect.
+   */
+  readonly failures: boolean;
 }
 
 /** One command under a key that may come again: its answer is recorded with its effect, or was before. */
@@ -61,24 +71,32 @@ export class CommandRecord {
   readonly #database: Database;
   readonly #records: Records;
   readonly #work: KeyedWork;
-  readonly #keepMs: number;
+  readonly #keeping: Keeping;
 
-  constructor(database: Database, records: Records, work: KeyedWork, keepMs: number) {
+  constructor(database: Database, records: Records, work: KeyedWork, keeping: Keeping) {
     this.opening = records.opening(work);
     this.#database = database;
     this.#records = records;
     this.#work = work;
-    this.#keepMs = keepMs;
+    this.#keeping = keeping;
   }
 
   /** To be written with the effect. */
   recording(answer: CommandAnswer): Sql {
-    return this.#records.recording(this.#work, answer, this.#keepMs);
+    return this.#records.recording(this.#work, answer, this.#keeping.keepMs);
   }
 
-  /** Records a declared failure, whose transaction was rolled back. Undefined, or what was recorded before. */
+  /**
+   * Of a declared failure, whose transaction was rolled back: what was recorded before, else undefined, and then it
+   * is recorded now where failures are.
+   */
   async failed(answer: CommandAnswer): Promise<CommandAnswer | undefined> {
-    if (this.opening.refused !== undefined) return answerIn(this.opening.refused);
+    const { isAsked, refused } = this.opening;
+    if (refused !== undefined) return answerIn(refused);
+    if (!this.#keeping.failures) {
+      const known = isAsked ? undefined : await this.#records.refusalOf(this.#work);
+      return known === undefined ? undefined : answerIn(known);
+    }
     if ((await this.#database.execute(this.recording(answer))) === 1) return undefined;
     return this.settle(new KeyTaken());
   }

@@ -1,4 +1,5 @@
 import { sql, type Sql } from '../database/sql.ts';
+import type { Queryable } from '../database/statements.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { insertDeliveries } from './deliveries.ts';
 import { isSelective, matching, type EventFilter } from './event-filter.ts';
@@ -50,6 +51,14 @@ export function feedOnce(tx: Transaction, feed: Feed, from: number, limits: Feed
     ), delivered as (${insertDeliveries(sql`select * from matched`, one, replay)} returning 1),
     moved as (${moved})
     select (select count(*) from delivered)::int as delivered, (select position from moved)::float8 as position`);
+}
+
+/** Whether a subscription is being caught up, or a replay is under way. */
+export const readingLog: Sql = sql`(exists (select 1 from plimsoll.subscription where live_from is null)
+  or exists (select 1 from plimsoll.replay where ended_at is null))`;
+
+export async function isReadingLog(db: Pick<Queryable, 'one'>): Promise<boolean> {
+  return (await db.one<{ reading: boolean }>(sql`select ${readingLog} as reading`)).reading;
 }
 
 /**

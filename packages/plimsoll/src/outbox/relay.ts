@@ -5,7 +5,7 @@ import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { catchUp } from './catch-up.ts';
 import { insertDeliveries } from './deliveries.ts';
-import { feedDefaults } from './feed.ts';
+import { feedDefaults, readingLog } from './feed.ts';
 import { dropExpired, extendLog, partitionDefaults } from './partitions.ts';
 import { createOutboxFloor } from './outbox-floor.ts';
 import { continueReplays } from './replay.ts';
@@ -110,9 +110,7 @@ function workToDo(
       ? sql`exists (select 1 from plimsoll.outbox)`
       : sql`(select id from plimsoll.outbox where id > ${behind} order by id limit 1) is not null`;
   return database.one(sql`
-    select ${outbox} as outbox,
-      exists (select 1 from plimsoll.subscription where live_from is null)
-        or exists (select 1 from plimsoll.replay where ended_at is null) as log`);
+    select ${outbox} as outbox, ${readingLog} as log`);
 }
 
 interface Moved {

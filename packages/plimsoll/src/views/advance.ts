@@ -1,7 +1,8 @@
 import { sql, trustedSql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
-import { PlimsollError } from '../kernel/errors.ts';
+import { isPlimsollError, PlimsollError } from '../kernel/errors.ts';
 import { Seen, type Mark } from '../kernel/seen.ts';
+import { isOfDatabase, noteFailure } from './failure.ts';
 import { foldBatch, isFolding, keyBatch } from './fold.ts';
 import { readerName, tableSql, type PlacedView } from './place.ts';
 import { readEvents } from './read-log.ts';
@@ -43,7 +44,8 @@ export class PositionMoved extends Error {
 /**
  * Applies the next events to one table: rows and position in one transaction. The row of the table is locked while it
  * runs, so one builder works at a time and the others leave; and the position moves only from where it was read, so that
- * whoever came late writes nothing. Rejects when an event cannot be read or applied; nothing of the batch is kept then.
+ * whoever came late writes nothing. Rejects when an event cannot be read or applied; nothing of the batch is kept then, and the
+ * failure of a batch of one is noted with the table.
  */
 export async function advance(
   databases: Databases,
@@ -55,6 +57,8 @@ export async function advance(
   const seen = new Seen();
   // One message: between an event and its row are as few round trips as there can be.
   const timeout = trustedSql(`set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
+  // Where the table was found, under its lock.
+  let from: number | undefined;
   try {
     const advanced = await database.transaction(
       async (tx) => {
@@ -63,6 +67,7 @@ export async function advance(
           where schema_name = ${schema} and table_name = ${filling.table} and state <> 'retired'
           for no key update skip locked`);
         if (row === undefined) return undefined;
+        from = row.position;
         return applyNext(tx, databases, filling, row.position, batch);
       },
       { seen, holds: () => timeout },
@@ -74,6 +79,9 @@ export async function advance(
     return { ...advanced, commit: seen.isUnknown(database.name) ? undefined : seen.mark(database.name) };
   } catch (error) {
     if (error instanceof PositionMoved) return { outcome: 'busy' };
+    const isAlone = batch === 1 || isPlimsollError(error, 'PL_VIEW_HISTORY');
+    if (from !== undefined && isAlone && !isOfDatabase(error))
+      await noteFailure(database, schema, filling.table, from, error).catch(() => undefined);
     throw error;
   }
 }

@@ -1,13 +1,13 @@
 import { createLoop } from '../durable/loop.ts';
 import { sql } from '../database/sql.ts';
-import { isConnectionFailure } from '../database/failures.ts';
 import type { Database } from '../database/database.ts';
 import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { isPlimsollError, throwIfProblems, type ErrorCode, type Problem } from '../kernel/errors.ts';
+import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Mark } from '../kernel/seen.ts';
 import { advance, type Advanced, type Filling } from './advance.ts';
+import { isOfBatch, isOfDatabase } from './failure.ts';
 import { viewName, versionName, type PlacedView } from './place.ts';
 import { prepareViews } from './prepare.ts';
 import { headOf } from './read-log.ts';
@@ -129,10 +129,9 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
     const id = `${table.schema}.${table.table}`;
     served.set(id, clock.monotonicMs());
     const run = turn(table, { place, table: table.table })
-      .catch(async (error: unknown) => {
+      .catch((error: unknown) => {
         background.publish({ scope, what: `view ${viewName(place)} version ${table.version}`, error });
-        retryAtMs.set(id, clock.monotonicMs() + (isOfBatch(error) ? stuckMs : awayMs));
-        await noteFailure(databases, table, error).catch(() => undefined);
+        retryAtMs.set(id, clock.monotonicMs() + (isOfDatabase(error) ? awayMs : stuckMs));
         return false;
       })
       .then((more) => {
@@ -239,29 +238,6 @@ async function filledTables(
   return database.query(sql`
     select ${tableColumns}, ${head} as head from plimsoll.view_table
     where state <> 'retired' and (schema_name, view_name) in (select * from unnest(${schemas}::text[], ${names}::text[]))`);
-}
-
-/** Whether fewer events at once may help. */
-function isOfBatch(error: unknown): boolean {
-  if (!isPlimsollError(error)) return !isConnectionFailure(error);
-  return !notOfBatch.has(error.code);
-}
-const notOfBatch: ReadonlySet<string> = new Set<ErrorCode>([
-  'PL_VIEW_HISTORY',
-  'PL_DATABASE_UNAVAILABLE',
-  'PL_POOL_TIMEOUT',
-  'PL_BREAKER_OPEN',
-  'PL_COMMIT_UNKNOWN',
-]);
-
-async function noteFailure({ database }: Databases, table: ViewTable, error: unknown): Promise<void> {
-  if (!isOfBatch(error) && !isPlimsollError(error, 'PL_VIEW_HISTORY')) return;
-  const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof Error && 'code' in error ? { code: String(error.code) } : {};
-  const failure = sql.json({ message, ...code, position: table.position, at: new Date().toISOString() });
-  await database.execute(sql`
-    update plimsoll.view_table set failure = ${failure} || jsonb_build_object('position', position)
-    where schema_name = ${table.schema} and table_name = ${table.table}`);
 }
 
 /** What is not allowed of the settings, which are with their defaults. */

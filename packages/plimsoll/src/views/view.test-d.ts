@@ -1,6 +1,7 @@
 import { expectTypeOf, test } from 'vitest';
 import { z } from 'zod';
-import { contract, event } from '../modules/contract.ts';
+import { contract, event, query } from '../modules/contract.ts';
+import { module } from '../modules/module.ts';
 import type { EventBatch } from './view.ts';
 import { view } from './view.ts';
 
@@ -87,4 +88,28 @@ test('a step gets the state, the payload as it was validated, and the key, by th
     apply: async () => {},
   });
   expectTypeOf<ReturnType<EventBatch['of']>[number]['position']>().toEqualTypeOf<number>();
+});
+
+test('a module says of its queries, and of nothing else, which views they read', () => {
+  const shelf = contract('shelf', {
+    list: query({ input: z.object({}), output: z.number() }),
+    put: event({ payload: z.object({ id: z.string() }) }),
+  });
+  const rows = view('rows', {
+    version: 1,
+    key: { id: 'text' },
+    columns: {},
+    initial: {},
+    fold: (on) => [
+      on(
+        shelf.put,
+        ({ id }) => ({ id }),
+        (state) => state,
+      ),
+    ],
+  });
+  const queries = { list: async () => 1 };
+  module(shelf, { owns: { schema: 'shelf' }, views: [rows], reads: { list: [rows] }, queries });
+  // @ts-expect-error there is no such query
+  module(shelf, { owns: { schema: 'shelf' }, views: [rows], reads: { lost: [rows] }, queries });
 });

@@ -19,11 +19,12 @@ import { moveCommitted } from '../outbox/relay.ts';
 import { stress } from '../testing/stress.ts';
 import { advance, applyNext, PositionMoved, type Filling } from './advance.ts';
 import { createViewBuilder, type ViewBuilder } from './builder.ts';
+import { noteFailure } from './failure.ts';
 import type { PlacedView } from './place.ts';
 import { prepareViews } from './prepare.ts';
 import { listViews, type ViewStatus } from './status.ts';
 import type { Databases } from './tables.ts';
-import { view } from './view.ts';
+import { view, type ViewEvent } from './view.ts';
 
 let server: TestDatabase;
 let database: Database;
@@ -305,6 +306,26 @@ describe('an event that cannot be applied', () => {
     } finally {
       unsubscribe();
     }
+  });
+
+  test('is no failure of the view where a newer process could apply it', async () => {
+    const filling = await prepared();
+    await catchUp(filling);
+    await write({ type: 'received', sku: 'a', count: 1, place: 'x' });
+    // An older process knows the event by its first version only.
+    const { view: known } = filling.place;
+    const received = { ...(known.events.get(stock.received.id) as ViewEvent), version: 1, upcast: {} };
+    const old = { ...filling.place, view: { ...known, events: new Map([[received.id, received]]) } };
+    await expect(advance(both, { ...filling, place: old }, { ...limits, batch: 1 })).rejects.toMatchObject({
+      code: 'PL_EVENT_VERSION',
+    });
+    const [stuck] = await statusOf(filling.place.schema);
+    expect(stuck?.failure).toMatchObject({ code: 'PL_EVENT_VERSION', position: stuck?.position });
+    await catchUp(filling);
+    const { position = 0 } = stuck ?? {};
+    // It told only now.
+    await noteFailure(database, filling.place.schema, filling.table, position, new Error('too late'));
+    expect(await statusOf(filling.place.schema)).toMatchObject([{ behind: 0, failure: null }]);
   });
 
   test('is told by what is wrong with it: a payload, a value, or a step that gave nothing', async () => {

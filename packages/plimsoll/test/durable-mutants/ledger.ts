@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Library } from './library.ts';
+
+export type Library = typeof import('./library.ts');
 
 const payment = z.object({ id: z.int() });
 

@@ -1,5 +1,4 @@
 /** What the schedules use of the library. Loaded once for each mutant, with its edits: see `../mutants/load-library.ts`. */
-export type Library = typeof import('./library.ts');
 export { createApp } from '../../src/app/app.ts';
 export { plan } from '../../src/app/plan.ts';
 export { createDatabase } from '../../src/database/database.ts';

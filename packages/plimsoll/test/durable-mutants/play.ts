@@ -4,8 +4,7 @@ import type { Database } from '../../src/database/database.ts';
 import { sql } from '../../src/database/sql.ts';
 import { untilIdle } from '../../src/testing/until-idle.ts';
 import { until } from '../mutants/stage.ts';
-import { declareLedger, type Ledger } from './ledger.ts';
-import type { Library } from './library.ts';
+import { declareLedger, type Ledger, type Library } from './ledger.ts';
 
 /** A short history of accepted work that is the same each time. */
 export interface Schedule {
@@ -69,8 +68,8 @@ export class Play {
     if (answer !== 'accepted') throw new Error(`payment ${id} was refused: ${answer}`);
   }
 
-  /** As a client who sends a key; whether it was accepted. */
-  async tryToPay(id: number, key = `pay-${id}`): Promise<'accepted' | string> {
+  /** As a client who sends a key: `accepted`, or the code of what refused it. */
+  async tryToPay(id: number, key = `pay-${id}`): Promise<string> {
     const { app, ledger } = await this.app();
     const { createContext, runInContext } = this.library;
     try {

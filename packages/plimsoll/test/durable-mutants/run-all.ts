@@ -4,7 +4,7 @@ import { startCluster, type Cluster } from '@plimsoll/embedded';
 import { createDatabase } from '../../src/database/database.ts';
 import { runsOf, type Run, type Verdict } from '../mutants/gate.ts';
 import { loadLibrary } from '../mutants/load-library.ts';
-import type { Library } from './library.ts';
+import type { Library } from './ledger.ts';
 import { mutants } from './mutants.ts';
 import { Play } from './play.ts';
 import { schedules } from './schedules.ts';

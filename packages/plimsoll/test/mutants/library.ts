@@ -1,5 +1,4 @@
 /** What the schedules use of the library. Loaded once for each mutant, with its edits: see `load-library.ts`. */
-export type Library = typeof import('./library.ts');
 export { cachePolicy } from '../../src/cache/policy.ts';
 export { createCache } from '../../src/cache/create-cache.ts';
 export { recordInvalidation } from '../../src/cache/invalidation-rows.ts';

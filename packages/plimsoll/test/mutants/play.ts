@@ -11,8 +11,9 @@ import type { Transaction } from '../../src/database/transaction.ts';
 import type { Seen } from '../../src/kernel/seen.ts';
 import { checkHistory } from '../../src/testing/causality/check-history.ts';
 import { describeViolation, type Operation } from '../../src/testing/causality/history.ts';
-import type { Library } from './library.ts';
 import type { Stage } from './stage.ts';
+
+export type Library = typeof import('./library.ts');
 
 /** A short history that is the same each time. */
 export interface Schedule {

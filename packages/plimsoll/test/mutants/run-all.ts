@@ -1,8 +1,7 @@
 /** Runs all schedules, with and without mutants, on one cluster of its own, and tells its parent each verdict. */
 import { inspect } from 'node:util';
-import type { Library } from './library.ts';
 import { loadLibrary } from './load-library.ts';
-import { Play } from './play.ts';
+import { Play, type Library } from './play.ts';
 import type { Run, Verdict } from './gate.ts';
 import { mutants, runs, schedules } from './runs.ts';
 import { Stage } from './stage.ts';
