@@ -1,7 +1,7 @@
 import type { Database } from '../database/database.ts';
 import { sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
-import { PlimsollError } from '../kernel/errors.ts';
+import { PlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { jsonCopy } from '../kernel/json-copy.ts';
 import { askToEnd } from './ending.ts';
 import { History, type HistoryRow, type NewRow } from './history.ts';
@@ -70,6 +70,7 @@ export function compensateSaga(
   { who, why, assumeUndone = false }: Decision & { readonly assumeUndone?: boolean },
 ): Promise<void> {
   return database.transaction(async (tx) => {
+    assertSigned(id, { who, why });
     const saga = await lockKnown(tx, id);
     if (saga.undoing) throw unfit(saga, 'compensate', 'it is undone, or on the way');
     await askToEnd(tx, id, 'compensate', { who, why, assumeUndone });
@@ -79,6 +80,7 @@ export function compensateSaga(
 /** Stops a saga that has not ended, and undoes what it did, as {@link compensateSaga}. */
 export function cancelSaga(database: Decides, id: string, { who, why }: Decision): Promise<void> {
   return database.transaction(async (tx) => {
+    assertSigned(id, { who, why });
     const saga = await lockKnown(tx, id);
     if (saga.undoing || saga.state === 'done')
       throw unfit(saga, 'cancel', 'it has ended, or is on the way back');
@@ -134,11 +136,20 @@ function decide(
   act: (tx: Queryable, saga: SagaRow) => Promise<void>,
 ): Promise<void> {
   return database.transaction(async (tx) => {
+    assertSigned(id, { who, why });
     const saga = await lockKnown(tx, id);
     if (saga.state === 'done' || saga.state === 'compensated') throw unfit(saga, asked, 'it has ended');
     await addRows(tx, id, [{ kind: 'asked', operation: asked, who, why }]);
     await act(tx, saga);
   });
+}
+
+/** Who reads the history later has nothing else to go by. */
+function assertSigned(id: string, decision: Decision): void {
+  const problems = (['who', 'why'] as const)
+    .filter((part) => decision[part].trim() === '')
+    .map((path) => ({ path, message: 'is empty; say it, it stays in the history' }));
+  throwIfProblems(`the decision about saga ${id}`, problems);
 }
 
 async function historyOf(tx: Queryable, saga: SagaRow): Promise<History> {

@@ -206,7 +206,7 @@ test(
             (select count(*) from plimsoll.saga where state not in ('done', 'compensated'))::int as live`),
         ).toEqual({ tasks: 0, waits: 0, live: 0 });
       }),
-      { numRuns: 30 },
+      { numRuns: 30, endOnFailure: true },
     );
     // Or it would prove little.
     expect(ends.done).toBeGreaterThan(0);

@@ -365,6 +365,10 @@ test('an approval waits for who decides, and why', async () => {
   );
   await late.rest();
   expect(await showSaga(database, late.id)).toMatchObject({ result: { decision: 'timedOut' } });
+  await expect(approveSaga(database, yes.id, { who: ' ', why: '' })).rejects.toMatchObject({
+    code: 'PL_CONFIG',
+    data: { problems: [{ path: 'who' }, { path: 'why' }] },
+  });
   await expect(approveSaga(database, 'world.trip/none', by)).rejects.toMatchObject({
     code: 'PL_SAGA_UNKNOWN',
   });

@@ -73,7 +73,7 @@ export interface Run<U extends string = string> {
   ): Promise<OutputOf<Ev['payload']> | undefined>;
   /** What somebody decides: `approveSaga`, `rejectSaga`, or `plimsoll sagas approve`. Without `timeoutMs` for as long as it takes. */
   approval(name: string, options?: { readonly timeoutMs?: number }): Promise<Approval>;
-  /** Starts another saga of the same module and waits for its end. When this one is compensated, so is that one. */
+  /** Starts another saga of the same module and waits for its end; events count for it since this one was started. When this one is compensated, so is that one. */
   child<I extends Schema, R>(name: string, saga: Saga<I, R>, input: InputOf<I>): Promise<ChildResult<R>>;
   /**
    * Branches side by side, each with places of its own: `run.all({ stock: (run) => …, card: (run) => … })`. Rejects

@@ -60,13 +60,17 @@ const columns = sql`s.id, s.module, s.name, s.version, s.state, s.undoing, s.rev
   s.causation_id as "causationId", s.caller, extract(epoch from clock_timestamp())::float8 * 1000 as "atMs",
   extract(epoch from s.created_at)::float8 * 1000 as "createdMs"`;
 
-/** Writes sagas; one whose id is there already stays as it is, and the task of this one finds nothing to do. */
+/**
+ * Writes sagas. A child counts the events since its parent was started: what it waits for may have been set off by a
+ * step before it. One whose id is there already stays as it is, and the task of this one finds nothing to do.
+ */
 export function insertSagas(sagas: readonly NewSaga[]): Sql {
   return sql`
     insert into plimsoll.saga (id, module, name, version, task, since, parent, parent_place, input, correlation_id,
       causation_id, caller)
     select n->>'id', n->>'module', n->>'name', (n->>'version')::int, (n->>'task')::uuid,
-      (select position from plimsoll.sequencer), n->>'parent', n->>'parentPlace', n->'input', n->>'correlationId',
+      coalesce(
+        (select since from plimsoll.saga p where p.id = n->>'parent'), (select position from plimsoll.sequencer)), n->>'parent', n->>'parentPlace', n->'input', n->>'correlationId',
       n->>'causationId', n->'caller'
     from jsonb_array_elements(${sql.json(sagas)}) n
     on conflict (id) do nothing`;

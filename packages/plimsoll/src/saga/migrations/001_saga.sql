@@ -17,7 +17,7 @@ create table plimsoll.saga (
   signals int not null default 0,
   -- the one task that may run it; null: it waits for the outside, has ended or is stuck
   task uuid,
-  -- position of the log when it was started: events after it count
+  -- position of the log when it, or its outermost parent, was started: events after it count
   since bigint not null,
   parent text,
   parent_place text,
