@@ -46,7 +46,7 @@ export default defineConfig({
       {
         resolve,
         ssr,
-        test: { name: 'prop', include: under('.prop.test.ts'), exclude, isolate, testTimeout: 30_000 },
+        test: { name: 'prop', include: under('.prop.test.ts'), exclude, testTimeout: 30_000 },
       },
       {
         resolve,

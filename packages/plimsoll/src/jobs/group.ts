@@ -26,10 +26,17 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** A job of the group has failed: what all have written is taken back, and they run again, each behind a savepoint. */
+class TakenBack extends Error {
+  override readonly name = 'TakenBack';
+}
+
 /**
  * A handler whose jobs share transactions: those that wait while one is open run one after the other in the next one,
- * each behind a savepoint, and commit together. One that fails takes back only its own; a group that cannot commit is
- * a failure of each. A job is fenced before it runs: its row stays locked until the commit, so none is run twice.
+ * and commit together. One that fails takes back only its own, at the price of running its group once more, each job
+ * behind a savepoint; a group that cannot commit is a failure of each. A job is fenced before it runs: its row stays
+ * locked until the commit, so none has its effect twice. They never run side by side: in one transaction no lock would
+ * keep them apart.
  */
 export function groupHandler(
   database: Database,
@@ -45,21 +52,24 @@ export function groupHandler(
       const size = Math.min(most, Math.ceil(waiting.length / (parallel - open + 1)));
       const group = waiting.slice(0, size);
       waiting = waiting.slice(size);
-      const late = await runGroup(group);
+      const late = (await runGroup(group, false)) ?? (await runGroup(group, true)) ?? [];
       waiting = [...late, ...waiting];
     }
     open -= 1;
   }
 
-  /** Settles all of them but those it returns, which did not have their turn. */
-  async function runGroup(group: readonly Waiting[]): Promise<readonly Waiting[]> {
+  /** Settles all of them but those it returns, which did not have their turn; undefined when it settled none. */
+  async function runGroup(
+    group: readonly Waiting[],
+    saves: boolean,
+  ): Promise<readonly Waiting[] | undefined> {
     const settled: (() => void)[] = [];
     let late: readonly Waiting[] = [];
     try {
       await runInContext(createContext(), () =>
         database.transaction(async (tx) => {
           const ours = new Set((await tx.query<{ id: string }>(fence(group))).map(({ id }) => id));
-          await tx.execute(sql`savepoint one`);
+          if (saves) await tx.execute(sql`savepoint one`);
           const untilMs = systemClock.monotonicMs() + openMs;
           const done: ClaimedTask[] = [];
           for (const [index, one] of group.entries()) {
@@ -71,7 +81,7 @@ export function groupHandler(
               late = group.slice(index);
               break;
             }
-            settled.push(await runOne(tx, one, done));
+            settled.push(await runOne(tx, one, done, saves));
           }
           const ordered = done.flatMap(({ name, orderKey }) =>
             orderKey === null ? [] : [{ name, orderKey }],
@@ -83,13 +93,19 @@ export function groupHandler(
       for (const settle of settled) settle();
       return late;
     } catch (error) {
+      if (error instanceof TakenBack) return undefined;
       for (const { reject } of group) reject(error);
       return [];
     }
   }
 
   /** Returns how to tell its end, once the group is committed. */
-  async function runOne(tx: Transaction, one: Waiting, done: ClaimedTask[]): Promise<() => void> {
+  async function runOne(
+    tx: Transaction,
+    one: Waiting,
+    done: ClaimedTask[],
+    saves: boolean,
+  ): Promise<() => void> {
     const { task, control, resolve, reject } = one;
     try {
       const result = await runInContext(taskContext(database, task, `job:${task.id}`, control), () =>
@@ -97,10 +113,11 @@ export function groupHandler(
       );
       if (result instanceof TaskOutcome) throw new OutcomeReturned(result);
       if (task.keepResult) await tx.execute(keepResult(task, result));
-      await tx.execute(nextSavepoint);
+      if (saves) await tx.execute(nextSavepoint);
       done.push(task);
       return () => resolve(undefined);
     } catch (error) {
+      if (!saves) throw new TakenBack();
       // When this fails, so does the group: the connection is gone.
       await tx.execute(sql`rollback to savepoint one`);
       return error instanceof OutcomeReturned ? () => resolve(error.outcome) : () => reject(error);

@@ -30,7 +30,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'outbox/relay.ts',
-        find: 'select id from plimsoll.outbox order by id limit ${batch}',
+        find: 'select id from plimsoll.outbox where id > ${behind} order by id limit ${batch}',
         replace:
           'select id from plimsoll.outbox where id > coalesce((select max(id) from plimsoll.event), 0) order by id limit ${batch}',
       },

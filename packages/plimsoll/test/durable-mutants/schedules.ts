@@ -88,6 +88,7 @@ export const schedules: readonly Schedule[] = [
     hurts: 'Goods stay reserved for ever for an order that was given up.',
     async run(play) {
       play.meanwhile.set('release 1', () => Promise.reject(new Error('the warehouse does not answer')));
+      await play.pay(1);
       const { app, ledger } = await play.app();
       await app.call(ledger.contract.trip, { id: 1 });
       await play.until(
@@ -98,6 +99,7 @@ export const schedules: readonly Schedule[] = [
         sql`select sum(change)::int as left from ledger.reserved`,
       );
       if (left !== 0) play.found(`the saga is compensated, and ${left} is still reserved`);
+      await play.rest();
     },
   },
   {

@@ -88,7 +88,7 @@ export const cacheMutants: readonly Mutant[] = [
       {
         file: engine,
         find: '      onTrust: (trusted, floor) => {\n        this.#kept.trust(trusted, floor);',
-        replace: '      onTrust: () => {',
+        replace: '      onTrust: (trusted) => {',
       },
     ],
     schedules: ['own write, then the cache of another process that has been told'],
