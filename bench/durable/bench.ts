@@ -63,6 +63,13 @@ async function answers(child: ChildProcess, port: number): Promise<boolean> {
   return false;
 }
 
+/** BullMQ leaves connections to PostgreSQL open that nobody listens to; they end with their database. */
+process.on('uncaughtException', (error: Error & { readonly code?: unknown }) => {
+  if (error.code === '57P01' || error.message === 'Connection terminated unexpectedly') return;
+  process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+});
+
 /** Subjects side by side, each on a database and a Redis of its own that are empty. */
 export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
   await using cluster = await startCluster({ settings: { max_connections: '200' } });

@@ -15,7 +15,9 @@ function bullmqOn(store: 'Redis' | 'PostgreSQL'): Subject {
   ): Pick<Queue, 'add' | 'addBulk' | 'getJobCounts' | 'close' | 'waitUntilReady'> =>
     store === 'Redis'
       ? new Queue(name, { connection: connectionOf(servers) as { port: number } })
-      : (new postgres.Queue(name, { connection: servers.databaseUrl }) as unknown as Queue);
+      : (new postgres.Queue(name, {
+          connection: { connectionString: servers.databaseUrl, migrate: true },
+        }) as unknown as Queue);
   return {
     name: `BullMQ on ${store}`,
     setting: `6.7.0, concurrency ${concurrency}, removeOnComplete${store === 'Redis' ? '; Redis with appendonly, appendfsync everysec' : ''}; a job that writes commits it before it ends`,
@@ -44,7 +46,7 @@ function bullmqOn(store: 'Redis' | 'PostgreSQL'): Subject {
                   concurrency,
                 })
               : new postgres.Worker<{ n: number }>(name, handle, {
-                  connection: servers.databaseUrl,
+                  connection: { connectionString: servers.databaseUrl },
                   concurrency,
                 });
           worker.on('error', () => undefined);
