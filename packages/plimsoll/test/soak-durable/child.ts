@@ -62,7 +62,8 @@ process.on('message', (asked: Asked) => {
   void answerTo(asked)
     .catch((error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }))
     .then((answer) => {
-      if (process.connected) process.send?.({ ...answer, of: asked.number });
+      // Its parent may end first; then nobody wants to know.
+      if (process.connected) process.send?.({ ...answer, of: asked.number }, () => undefined);
     });
 });
 await started();

@@ -62,6 +62,8 @@ async function begin(settings: ChildSettings): Promise<Running> {
     env: { ...process.env, NODE_ENV: 'production' },
   });
   const ended = once(child, 'exit');
+  // What is sent to it while it is being killed; whoever waits for the answer hears that it has ended.
+  child.on('error', () => undefined);
   const waiting: Running['waiting'] = new Map();
   const late = setTimeout(() => child.kill('SIGKILL'), startWithinMs);
   try {
