@@ -61,7 +61,10 @@ async function begin(settings: ChildSettings): Promise<Running> {
     execArgv: ['--conditions=plimsoll:source', '--expose-gc'],
     env: { ...process.env, NODE_ENV: 'production' },
   });
-  const ended = once(child, 'exit');
+  // Not by `once`, which an error of the child would end as well.
+  const ended = new Promise<readonly [number | null, NodeJS.Signals | null]>((resolve) =>
+    child.once('exit', (code, signal) => resolve([code, signal])),
+  );
   // What is sent to it while it is being killed; whoever waits for the answer hears that it has ended.
   child.on('error', () => undefined);
   const waiting: Running['waiting'] = new Map();
