@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
+import { runPlimsoll, type Ended } from '../fixtures/run-plimsoll.ts';
 import { createApp, type App, type Plan } from 'plimsoll';
 import { sql } from 'plimsoll/database';
 import { createJobs, type Jobs } from 'plimsoll/jobs';
@@ -46,19 +44,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function jobs(...args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(
-    process.execPath,
-    [join(import.meta.dirname, '../../bin/plimsoll.js'), 'jobs', ...args],
-    { cwd: folder, env: { ...process.env, DATABASE_URL: server.url }, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
-  const [out, err, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ]);
-  return { code: code as number | null, out, err };
-}
+const jobs = (...args: readonly string[]): Promise<Ended> =>
+  runPlimsoll(['jobs', ...args], { cwd: folder, databaseUrl: server.url });
 
 test('a dead letter is found, shown, and goes back to work only when it is named', async () => {
   const id = await queue.add('mails.send', { to: 'nobody' }, { maxAttempts: 1 });

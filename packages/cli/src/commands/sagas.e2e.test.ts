@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
+import { runPlimsoll, type Ended } from '../fixtures/run-plimsoll.ts';
 import { createApp, type App, type Plan } from 'plimsoll';
 import { showSaga } from 'plimsoll/saga';
 
@@ -59,19 +57,8 @@ export default plan({
 });
 `;
 
-async function sagas(...args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(
-    process.execPath,
-    [join(import.meta.dirname, '../../bin/plimsoll.js'), 'sagas', ...args],
-    { cwd: folder, env: { ...process.env, DATABASE_URL: server.url }, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
-  const [out, err, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ]);
-  return { code: code as number | null, out, err };
-}
+const sagas = (...args: readonly string[]): Promise<Ended> =>
+  runPlimsoll(['sagas', ...args], { cwd: folder, databaseUrl: server.url });
 
 async function go(id: string, broken: boolean, until: string): Promise<void> {
   const { default: plan } = (await import(join(folder, 'plimsoll.plan.ts'))) as { default: Plan };

@@ -86,6 +86,21 @@ test('one that fails, snoozes or breaks a constraint takes back only its own', a
   expect(await numbers()).toEqual(Array.from({ length: 20 }, (_, n) => n));
 });
 
+test('one that hides a statement that failed costs no other one an attempt, wherever it stands in its group', async () => {
+  const attempts: number[] = [];
+  await add(10);
+  await start(async (n, job) => {
+    attempts[n] = job.task.attempt;
+    // The last one: nobody after it would notice.
+    if (n === 9 && job.task.attempt === 1)
+      return job.tx.execute(sql`insert into effect (n) values (null)`).catch(() => undefined);
+    return effect(n, job);
+  });
+  await expect.poll(() => database.one(left), soon).toEqual({ n: 0 });
+  expect(await numbers()).toEqual(Array.from({ length: 10 }, (_, n) => n));
+  expect(attempts).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+});
+
 test('one that was taken over before its group begins is not run, and the others are', async () => {
   const [stolen] = await add(5);
   const handler = jobHandler(database, effect, { group: true });

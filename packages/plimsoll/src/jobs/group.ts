@@ -8,6 +8,7 @@ import { holdOrders, taskLost, type ClaimedTask } from '../durable/task.ts';
 import type { TaskControl, TaskHandler } from '../durable/worker.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createContext, runInContext } from '../kernel/context.ts';
+import { isPlimsollError } from '../kernel/errors.ts';
 
 /** At most so many jobs in one transaction: above 64 savepoints the server has to look for them on disk. */
 const most = 50;
@@ -24,11 +25,6 @@ interface Waiting {
   readonly control: TaskControl | undefined;
   readonly resolve: (outcome: TaskOutcome | undefined) => void;
   readonly reject: (error: unknown) => void;
-}
-
-/** A job of the group has failed: what all have written is taken back, and they run again, each behind a savepoint. */
-class TakenBack extends Error {
-  override readonly name = 'TakenBack';
 }
 
 /**
@@ -93,7 +89,8 @@ export function groupHandler(
       for (const settle of settled) settle();
       return late;
     } catch (error) {
-      if (error instanceof TakenBack) return undefined;
+      // All is taken back, also where a job has kept to itself that a statement of it failed: who it was shows next time.
+      if (!saves && !isPlimsollError(error, 'PL_COMMIT_UNKNOWN')) return undefined;
       for (const { reject } of group) reject(error);
       return [];
     }
@@ -117,7 +114,7 @@ export function groupHandler(
       done.push(task);
       return () => resolve(undefined);
     } catch (error) {
-      if (!saves) throw new TakenBack();
+      if (!saves) throw error;
       // When this fails, so does the group: the connection is gone.
       await tx.execute(sql`rollback to savepoint one`);
       return error instanceof OutcomeReturned ? () => resolve(error.outcome) : () => reject(error);

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { minutesOf, seedOf } from '../soak-run.ts';
 import type { ReadLevel } from 'plimsoll/testing';
 
 export const help = `npm run soak:clock: read your writes and monotonic reads, through replicas and caches, while things break
@@ -35,12 +36,8 @@ export function readOptions(): SoakOptions | undefined {
     },
   });
   if (values.help === true) return undefined;
-  const minutes = Number(values.minutes);
-  if (!(minutes >= 1 && minutes <= 120))
-    throw new TypeError(`--minutes is ${JSON.stringify(values.minutes)}; want a number from 1 to 120`);
-  const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed);
-  if (!(Number.isInteger(seed) && seed >= 0))
-    throw new TypeError(`--seed is ${JSON.stringify(values.seed)}; want a whole number from 0`);
+  const minutes = minutesOf(values.minutes, 1);
+  const seed = seedOf(values.seed);
   const cacheLevel = (['ryw', 'session'] as const).find((level) => level === values['cache-level']);
   if (cacheLevel === undefined)
     throw new TypeError(`--cache-level is ${JSON.stringify(values['cache-level'])}; want ryw or session`);

@@ -11,6 +11,7 @@ import { databaseFaultsByKind } from './database-faults.ts';
 import { cacheFaults, databaseFaults, type FaultContext } from './faults.ts';
 import { cellsOfTable, lagTable, printLagTable, replicaReads } from './lag-table.ts';
 import { runLane, type LaneRecord } from './lane.ts';
+import { runSoak } from '../soak-run.ts';
 import { help, readOptions, type SoakOptions } from './options.ts';
 import { startProxy, throughPort } from './proxy.ts';
 import { keys, startServers, type Servers } from './servers.ts';
@@ -105,6 +106,8 @@ async function main({ minutes, seed, cacheLevel, json }: SoakOptions): Promise<b
     );
   }, 5_000);
   stack.defer(() => clearInterval(telling));
+  // Before the servers go: where something fails, the rest of the run would go on.
+  stack.defer(() => stop.abort());
 
   const totalMs = minutes * 60_000;
   const setUpMs = performance.now() - startedMs;
@@ -238,11 +241,9 @@ const topOf = (counts: Readonly<Record<string, number>>): Record<string, number>
 
 const rounded = (value: number): number => Math.round(value * 10_000) / 10_000;
 
-try {
+await runSoak(async () => {
   const options = readOptions();
-  if (options === undefined) process.stdout.write(`${help}\n`);
-  else if (!(await main(options))) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(`${error instanceof TypeError ? error.message : String((error as Error).stack)}\n`);
-  process.exitCode = 2;
-}
+  if (options !== undefined) return main(options);
+  process.stdout.write(`${help}\n`);
+  return true;
+});

@@ -18,6 +18,8 @@ const stopWithinMs = 15_000;
 
 export async function startChild(first: ChildSettings): Promise<Child> {
   let running = await begin(first);
+  // A release is deployed while faults happen: one replacement after the other, or one process would be nobody's.
+  let replacing: Promise<void> = Promise.resolve();
   let asked = 0;
   const child: Child = {
     name: first.name,
@@ -33,12 +35,17 @@ export async function startChild(first: ChildSettings): Promise<Child> {
     signal(signal) {
       running.child.kill(signal);
     },
-    async replace(settings) {
-      running.child.kill('SIGKILL');
-      await running.ended;
-      running = await begin(settings);
+    replace(settings) {
+      const replaced = replacing.then(async () => {
+        running.child.kill('SIGKILL');
+        await running.ended;
+        running = await begin(settings);
+      });
+      replacing = replaced.catch(() => undefined);
+      return replaced;
     },
     async stop() {
+      await replacing;
       const { ended } = running;
       const kill = setTimeout(() => running.child.kill('SIGKILL'), stopWithinMs);
       if (running.child.connected) await child.ask({ do: 'stop' }).catch(() => undefined);

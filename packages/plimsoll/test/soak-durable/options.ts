@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { minutesOf, seedOf } from '../soak-run.ts';
 
 export const help = `npm run soak:durable: whatever was accepted happens once, in order, whoever is killed
 
@@ -29,11 +30,7 @@ export function readOptions(): SoakOptions | undefined {
     },
   });
   if (values.help === true) return undefined;
-  const minutes = Number(values.minutes);
-  if (!(minutes >= 0.2 && minutes <= 120))
-    throw new TypeError(`--minutes is ${JSON.stringify(values.minutes)}; want a number from 0.2 to 120`);
-  const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed);
-  if (!(Number.isInteger(seed) && seed >= 0))
-    throw new TypeError(`--seed is ${JSON.stringify(values.seed)}; want a whole number from 0`);
+  const minutes = minutesOf(values.minutes, 0.2);
+  const seed = seedOf(values.seed);
   return { minutes, seed, json: values.json };
 }

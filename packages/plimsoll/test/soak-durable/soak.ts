@@ -5,6 +5,7 @@ import { brokenPromises, unfinished } from './checks.ts';
 import { startChild, type Child } from './children.ts';
 import { faultKinds, faultsByKind, type FaultContext } from './faults.ts';
 import type { Order, Release } from './modules.ts';
+import { runSoak } from '../soak-run.ts';
 import { help, readOptions, type SoakOptions } from './options.ts';
 import { startServers } from './servers.ts';
 
@@ -147,6 +148,8 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
     say(`${accepted.size} orders accepted, ${faults} faults`);
   }, 10_000);
   stack.defer(() => clearInterval(telling));
+  // Before the servers go: where something fails, the rest of the run would go on.
+  stack.defer(() => stop.abort());
   const deploying = deploy();
   await Promise.all([...Array.from({ length: lanes }, (_, n) => client(n)), breakThings(), weigh()]);
   await Promise.all([deploying, ...background]);
@@ -226,11 +229,9 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
-try {
+await runSoak(async () => {
   const options = readOptions();
-  if (options === undefined) process.stdout.write(`${help}\n`);
-  else if (!(await main(options))) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(`${error instanceof TypeError ? error.message : String((error as Error).stack)}\n`);
-  process.exitCode = 2;
-}
+  if (options !== undefined) return main(options);
+  process.stdout.write(`${help}\n`);
+  return true;
+});
