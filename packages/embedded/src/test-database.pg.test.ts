@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { query } from '../test/query.ts';
 import { withClient } from './client.ts';
@@ -33,6 +34,17 @@ test('drop disconnects who is left, and may be called twice', async () => {
   });
   await database.drop();
   await expect(query(database.url, 'select 1')).rejects.toThrow(/does not exist/);
+});
+
+test('drop lets those finish who are about to leave', async () => {
+  const database = await made();
+  const client = new pg.Client({ connectionString: database.url });
+  const cut: unknown[] = [];
+  client.on('error', (error) => cut.push(error));
+  await client.connect();
+  const leaving = client.query('select pg_sleep(0.1)').then(() => client.end());
+  await Promise.all([leaving, database.drop()]);
+  expect(cut).toEqual([]);
 });
 
 test('a template somebody is connected to is an error that says so', async () => {

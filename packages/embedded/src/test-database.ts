@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { quoteIdentifier, redacted, urlOfDatabase, withClient } from './client.ts';
 import { EmbeddedError, codeOf, messageOf } from './errors.ts';
 import { until } from './until.ts';
@@ -23,6 +24,8 @@ export interface TestDatabase {
 }
 
 const inUse = '55006';
+/** So long those who are leaving are waited for. */
+const leaveMs = 250;
 
 async function createFrom(
   primaryUrl: string,
@@ -94,7 +97,18 @@ export async function createTestDatabase(options: TestDatabaseOptions): Promise<
   const drop = async (): Promise<void> => {
     await withClient(
       primaryUrl,
-      (connection) => connection.rows(`drop database if exists ${quoteIdentifier(name)} with (force)`),
+      async (connection) => {
+        // The `end()` of a pool resolves before its connections are closed. One that is cut while it closes is an error
+        // that nobody listens to any more, and ends the process.
+        for (const untilMs = performance.now() + leaveMs; performance.now() < untilMs; await delay(10)) {
+          const [row] = await connection.rows<{ here: boolean }>(
+            'select exists (select 1 from pg_stat_activity where datname = $1) as here',
+            [name],
+          );
+          if (row?.here !== true) break;
+        }
+        await connection.rows(`drop database if exists ${quoteIdentifier(name)} with (force)`);
+      },
       { timeoutMs: 30_000 },
     );
   };
