@@ -78,6 +78,8 @@ async function main(): Promise<void> {
   if (values.json) console.log(JSON.stringify(result));
   else printTable(result, settings);
   console.error(`raw numbers: ${path.relative(process.cwd(), file)}`);
+  // Some peers go on connecting to servers that are gone.
+  process.exit();
 }
 
 await main().catch((error: unknown) => {

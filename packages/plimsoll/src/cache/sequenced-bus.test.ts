@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { systemClock } from '../kernel/clock.ts';
 import type { BusMessage } from './bus.ts';
-import { SequencedBus, type MessageStream, type StreamPart } from './sequenced-bus.ts';
+import { SequencedBus, type MessageStream, type StreamBatch, type StreamPart } from './sequenced-bus.ts';
 
 const message = (tag: string): BusMessage => ({
   from: 'other',
@@ -13,6 +13,8 @@ const message = (tag: string): BusMessage => ({
   sharedPending: false,
 });
 
+type Wake = (told?: StreamBatch & { readonly life: string }) => void;
+
 /** A stream in memory that can lose what it holds, or not answer. */
 class Stream implements MessageStream {
   life = 'one';
@@ -21,13 +23,15 @@ class Stream implements MessageStream {
   floor = '';
   fails = false;
   reads = 0;
-  #wake: () => void = () => undefined;
+  /** Whether listeners are told what it is, and not only that there is something. */
+  tells = false;
+  wake: Wake = () => undefined;
 
   async append(messages: readonly BusMessage[]): Promise<void> {
     if (this.fails) throw new Error('away');
     this.head += 1;
     this.batches.push({ place: this.head, messages });
-    this.#wake();
+    this.wake(this.tells ? { life: this.life, place: this.head, messages } : undefined);
   }
   async readAfter(place: number | undefined): Promise<StreamPart> {
     if (this.fails) throw new Error('away');
@@ -36,12 +40,9 @@ class Stream implements MessageStream {
       place === undefined ? [] : this.batches.filter((batch) => batch.place > place).slice(0, 3);
     return { life: this.life, head: this.head, floor: this.floor, batches };
   }
-  async listen(wake: () => void): Promise<() => Promise<void>> {
-    this.#wake = wake;
+  async listen(wake: Wake): Promise<() => Promise<void>> {
+    this.wake = wake;
     return async () => undefined;
-  }
-  wake(): void {
-    this.#wake();
   }
 }
 
@@ -81,6 +82,48 @@ test('hears everything that comes after it is trusted, in order', async () => {
   expect(stream.head).toBeLessThan(tags.length);
   await bus.stop();
   expect(trusted()).toBe(false);
+});
+
+test('what it is told need not be read, and is heard once', async () => {
+  const { stream, bus, heard } = setUp();
+  stream.tells = true;
+  await bus.start();
+  await bus.catchUp();
+  const { reads } = stream;
+  await stream.append([message('a')]);
+  await stream.append([message('b')]);
+  expect([heard(), stream.reads]).toEqual([['a', 'b'], reads]);
+  // Again, and one of another life, are read instead; nothing is heard twice.
+  stream.wake({ life: 'one', place: 2, messages: [message('b')] });
+  stream.wake({ life: 'two', place: 3, messages: [message('of another')] });
+  expect(await bus.catchUp()).toBe(true);
+  expect(heard()).toEqual(['a', 'b']);
+  await bus.stop();
+});
+
+test('what is told while a read is under way is heard once, in order, and the read counts', async () => {
+  const { stream, bus, heard, trusted } = setUp();
+  await bus.start();
+  const gate = Promise.withResolvers<void>();
+  const began = Promise.withResolvers<void>();
+  const readAfter = stream.readAfter.bind(stream);
+  stream.readAfter = async (place) => {
+    const part = await readAfter(place);
+    began.resolve();
+    await gate.promise;
+    return part;
+  };
+  // Not told, so it is read; and while the answer is on its way others are told.
+  await stream.append([message('a')]);
+  await began.promise;
+  stream.wake({ life: 'one', place: 1, messages: [message('a')] });
+  stream.tells = true;
+  await stream.append([message('b')]);
+  expect(heard()).toEqual(['a', 'b']);
+  gate.resolve();
+  expect(await bus.catchUp()).toBe(true);
+  expect([heard(), trusted()]).toEqual([['a', 'b'], true]);
+  await bus.stop();
 });
 
 const lossesOf: readonly (readonly [string, (stream: Stream) => void])[] = [
@@ -142,9 +185,19 @@ test('starts when the stream is away, and is trusted when it is there', async ()
 });
 
 test('whatever is lost, it is never trusted with a place missing', async () => {
-  const aStep = fc.constantFrom('append', 'append', 'append', 'trim', 'skip', 'reborn', 'wake');
+  const aStep = fc.constantFrom(
+    'append',
+    'append',
+    'append',
+    'trim',
+    'skip',
+    'reborn',
+    'wake',
+    'tell',
+    'hush',
+  );
   await fc.assert(
-    fc.asyncProperty(fc.array(aStep, { maxLength: 30 }), async (steps) => {
+    fc.asyncProperty(fc.array(aStep, { maxLength: 30, size: 'max' }), async (steps) => {
       const { stream, bus, heard, trusted } = setUp();
       await bus.start();
       let n = 0;
@@ -163,7 +216,8 @@ test('whatever is lost, it is never trusted with a place missing', async () => {
           stream.life = `life ${(n += 1)}`;
           stream.head = 0;
           stream.batches = [];
-        } else await new Promise((resolve) => void setImmediate(resolve));
+        } else if (step === 'wake') await new Promise((resolve) => void setImmediate(resolve));
+        else stream.tells = step === 'tell';
       }
       await stream.append([message('last')]);
       const reads = stream.reads;

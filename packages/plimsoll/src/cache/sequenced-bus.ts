@@ -3,7 +3,13 @@ import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import type { BusConnection, BusMessage, BusOptions } from './bus.ts';
 import { laterMark, noMark, type Mark } from './position.ts';
 
-/** Messages of one place in a stream, and what is known of the stream. */
+/** Messages of one place in a stream. */
+export interface StreamBatch {
+  readonly place: number;
+  readonly messages: readonly BusMessage[];
+}
+
+/** Messages of a stream, and what is known of it. */
 export interface StreamPart {
   /** Of this stream: another one after it was lost or made anew. */
   readonly life: string;
@@ -12,7 +18,7 @@ export interface StreamPart {
   /** The latest of all messages up to the head, {@link latestFloor}; those that are no longer kept included. */
   readonly floor: Mark;
   /** After the place asked for, in order. Dense, unless some are no longer kept. */
-  readonly batches: readonly { readonly place: number; readonly messages: readonly BusMessage[] }[];
+  readonly batches: readonly StreamBatch[];
 }
 
 /** A stream of one cache whose places are numbered without gaps, in the order in which they can be seen. */
@@ -20,8 +26,11 @@ export interface MessageStream {
   append(messages: readonly BusMessage[]): Promise<void>;
   /** What comes after a place; with `undefined` only where the stream is. */
   readAfter(place: number | undefined): Promise<StreamPart>;
-  /** Calls `wake` when there may be more; never rejects. Optional help: without, it is read every `pollMs`. */
-  listen?(wake: () => void): Promise<() => Promise<void>>;
+  /**
+   * Calls `wake` when there may be more, with it where it is at hand: then it need not be read. Never rejects. Optional
+   * help: without, the stream is read every `pollMs`.
+   */
+  listen?(wake: (told?: StreamBatch & { readonly life: string }) => void): Promise<() => Promise<void>>;
 }
 
 export interface SequencedBusOptions {
@@ -64,7 +73,7 @@ export class SequencedBus implements BusConnection {
   readonly #sending: Loop;
   #waiting: Waiting[] = [];
   // The life and place up to which all was heard; undefined when that is not so.
-  #heard: { readonly life: string; readonly place: number } | undefined;
+  #heard: { readonly life: string; place: number } | undefined;
   #heardAtMs = 0;
   // Numbers the reads that were begun.
   #reads = 0;
@@ -105,7 +114,10 @@ export class SequencedBus implements BusConnection {
     this.#watching = setInterval(() => this.#distrustSilence(), everyMs).unref();
     const { promise: trusted, resolve } = Promise.withResolvers<void>();
     this.#trusted = resolve;
-    this.#listening = this.#stream.listen?.(() => this.#reading.wake());
+    this.#listening = this.#stream.listen?.((told) => {
+      if (told === undefined || !this.#isNext(told)) this.#reading.wake();
+      else this.#hear(told);
+    });
     await Promise.all([this.#reading.start(), this.#sending.start()]);
     const waited = new AbortController();
     await Promise.race([trusted, this.#bus.clock.sleep(this.#settings.silentMs, waited.signal)]);
@@ -163,30 +175,42 @@ export class SequencedBus implements BusConnection {
     return this.#waiting.length > 0;
   }
 
+  #isNext({ life, place }: StreamBatch & { readonly life: string }): boolean {
+    return this.#heard?.life === life && this.#heard.place + 1 === place;
+  }
+
+  /** Unless it was heard already. */
+  #hear({ place, messages }: StreamBatch): void {
+    if (this.#heard === undefined || place <= this.#heard.place) return;
+    for (const message of messages) this.#bus.onMessage(message);
+    this.#heard.place = place;
+  }
+
   async #read(): Promise<boolean> {
     const before = this.#heard;
+    const asked = before?.place;
     this.#reads += 1;
     const read = this.#reads;
     const askedAtMs = this.#bus.clock.monotonicMs();
-    const { life, head, floor, batches } = await this.#inTime(this.#stream.readAfter(before?.place));
+    const { life, head, floor, batches } = await this.#inTime(this.#stream.readAfter(asked));
     // It broke off while this was under way.
     if (before !== this.#heard) return true;
-    if (before === undefined) {
+    if (before === undefined || asked === undefined) {
       this.#heard = { life, place: head };
       this.#heardAtMs = askedAtMs;
       this.#bus.onTrust(true, floor);
       this.#trusted();
       return false;
     }
-    let place = before.place;
+    let place = asked;
     const isWhole =
-      life === before.life && head >= place && batches.every((batch) => batch.place === (place += 1));
+      life === before.life && head >= asked && batches.every((batch) => batch.place === (place += 1));
     if (!isWhole || (place < head && batches.length === 0)) {
       this.#distrust();
       return true;
     }
-    for (const { messages } of batches) for (const message of messages) this.#bus.onMessage(message);
-    this.#heard = { life, place };
+    // More may have been told meanwhile.
+    for (const batch of batches) this.#hear(batch);
     // As of when it was asked: what came later may not be in the answer.
     this.#heardAtMs = askedAtMs;
     if (place < head) return true;

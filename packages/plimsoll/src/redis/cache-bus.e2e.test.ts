@@ -59,6 +59,16 @@ describe('between two caches', () => {
     }),
   );
 
+  test('what it is told of needs no other question to the server', () =>
+    withPair({ pollMs: 60_000, silentMs: 120_000 }, async (one, other) => {
+      await other.get('k', policy, () => 1);
+      await client.configResetStat();
+      await one.invalidate({ tags: ['t'] });
+      await expect.poll(() => other.peek('k'), { timeout: 10_000 }).toBeUndefined();
+      const stats = await client.info('commandstats');
+      expect([/cmdstat_publish/.test(stats), /cmdstat_xrange/.test(stats)]).toEqual([true, false]);
+    }));
+
   test('a link that is cut just before an invalidation leaves none of 20 stale', () =>
     withPair({ pollMs: 50 }, async (one, other) => {
       let stale = 0;

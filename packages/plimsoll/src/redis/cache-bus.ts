@@ -6,6 +6,7 @@ import {
   SequencedBus,
   type MessageStream,
   type SequencedBusOptions,
+  type StreamBatch,
   type StreamPart,
 } from '../cache/sequenced-bus.ts';
 import { commandsOf, type RedisClient, type RedisCommands } from './client.ts';
@@ -50,7 +51,7 @@ const appendScript = scriptOf(`${begin}
 local place = redis.call('HINCRBY', KEYS[1], 'place', 1)
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], place .. '-0', 'm', ARGV[2])
 if ARGV[5] > (redis.call('HGET', KEYS[1], 'floor') or '') then redis.call('HSET', KEYS[1], 'floor', ARGV[5]) end
-redis.call('PUBLISH', ARGV[4], place)
+redis.call('PUBLISH', ARGV[4], redis.call('HGET', KEYS[1], 'life') .. ' ' .. place .. ' ' .. ARGV[2])
 return place
 `);
 /** KEYS as above. ARGV: a life, the place or '', how many at most. */
@@ -64,6 +65,18 @@ if ARGV[2] ~= '' then
 end
 return {head[1], head[2], batches, head[3] or ''}
 `);
+
+type Told = StreamBatch & { readonly life: string };
+
+/** What the append script publishes: life, place and messages. Undefined for what cannot be read, which is asked for. */
+function toldIn(text: string): Told | undefined {
+  const [, life = '', place, messages = ''] = /^(\S+) (\d+) (.*)$/s.exec(text) ?? [];
+  try {
+    return { life, place: Number(place), messages: JSON.parse(messages) as BusMessage[] };
+  } catch {
+    return undefined;
+  }
+}
 
 /** Invalidations over a stream in Redis or Valkey. */
 export function redisBus(options: RedisBusOptions): InvalidationBus {
@@ -120,18 +133,19 @@ class RedisStream implements MessageStream {
     };
   }
 
-  async listen(wake: () => void): Promise<() => Promise<void>> {
+  async listen(wake: (told?: Told) => void): Promise<() => Promise<void>> {
     const subscriber = this.#subscriber;
     const channel = this.#channel;
     if (subscriber === undefined) return async () => undefined;
-    const onMessage = (from: string): void => {
-      if (from === channel) wake();
+    const onTold = (text: string): void => wake(toldIn(text));
+    const onMessage = (from: string, text: string): void => {
+      if (from === channel) onTold(text);
     };
     try {
       if ('psubscribe' in subscriber) {
         subscriber.on('message', onMessage);
         await subscriber.subscribe(channel);
-      } else await subscriber.subscribe(channel, wake);
+      } else await subscriber.subscribe(channel, onTold);
       // For what was sent before it listened.
       wake();
     } catch (error) {

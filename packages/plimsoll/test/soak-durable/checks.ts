@@ -11,8 +11,8 @@ interface Counted {
 
 /** What was promised and is not so, in sentences. `accepted` are the orders whose caller was told so. */
 export async function brokenPromises(
-  { ask }: Servers,
-  bank: Bank,
+  { ask }: Pick<Servers, 'ask'>,
+  bank: Pick<Bank, 'keys'>,
   accepted: ReadonlySet<number>,
 ): Promise<readonly string[]> {
   const broken: string[] = [];
@@ -84,7 +84,7 @@ export async function brokenPromises(
 }
 
 /** What is left to be done. */
-export async function unfinished({ ask }: Servers): Promise<{
+export async function unfinished({ ask }: Pick<Servers, 'ask'>): Promise<{
   readonly outbox: number;
   readonly tasks: number;
   readonly parked: number;

@@ -1,5 +1,5 @@
 import { startCluster, type Replica } from '@plimsoll/embedded';
-import pg from 'pg';
+import { askAt } from './ask.ts';
 import { startProxy, throughPort, type Proxy } from '../soak-clock/proxy.ts';
 
 /** A primary whose commits are on a standby before they are answered, so that a promotion loses none of them. */
@@ -26,16 +26,7 @@ export async function startServers(stack: AsyncDisposableStack): Promise<Servers
   let [primary, standby] = [first, second];
   const proxy = stack.use(await startProxy(primary.port));
 
-  async function ask<T>(text: string, values: readonly unknown[] = []): Promise<T[]> {
-    const client = new pg.Client({ connectionString: primary.url, query_timeout: 30_000 });
-    client.on('error', () => undefined);
-    await client.connect();
-    try {
-      return (await client.query(text, [...values])).rows as T[];
-    } finally {
-      await client.end().catch(() => undefined);
-    }
-  }
+  const ask: Servers['ask'] = (text, values) => askAt(primary.url, text, values);
 
   async function waitForStandby(): Promise<void> {
     await standby.caughtUp({ timeoutMs: 30_000 });

@@ -14,11 +14,13 @@ const lanes = 8;
 const accounts = 12;
 /** In ten minutes. */
 const least = { accepted: 10_000, ofEachKind: 3 } as const;
+/** In each round. */
+const leastOfRound = { accepted: 100, ofEachKind: 1 } as const;
 const restMs = 180_000;
 /** What is kept of a process that serves for a long time may grow by so much: garbage that was not collected yet. */
 const growthMb = 20;
 
-async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
+async function main({ minutes, rounds, seed, json }: SoakOptions): Promise<boolean> {
   const startedMs = performance.now();
   const say = (line: string): void => {
     const seconds = ((performance.now() - startedMs) / 1_000).toFixed(0).padStart(4);
@@ -31,7 +33,7 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
       const timer = setTimeout(resolve, ms);
       stop.signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
     });
-  say(`seed ${seed}, ${minutes} minutes`);
+  say(`seed ${seed}, ${rounds === undefined ? `${minutes} minutes` : `${rounds} rounds`}`);
 
   const random = seededRandom(seed);
   await using stack = new AsyncDisposableStack();
@@ -57,8 +59,14 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
   const accepted = new Set<number>();
   const refusals: Record<string, number> = {};
   let asked = 0;
-  const endMs = performance.now() + minutes * 60_000;
-  const isOver = (): boolean => stop.signal.aborted || performance.now() >= endMs;
+  const forMs = minutes * 60_000;
+  const beganMs = performance.now();
+  const wantedFaults = rounds === undefined ? Infinity : rounds * faultKinds.length;
+  let madeFaults = 0;
+  const isOver = (): boolean =>
+    stop.signal.aborted || performance.now() >= beganMs + forMs || madeFaults >= wantedFaults;
+  const isHalfOver = (): boolean =>
+    performance.now() >= beganMs + forMs / 2 || madeFaults >= wantedFaults / 2;
 
   /** A client insists, under the same key and at whatever process, until it is told that its order was accepted. */
   async function client(of: number): Promise<void> {
@@ -101,7 +109,7 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
     release: () => release,
     random,
     pause,
-    longMs: Math.min(30_000, minutes * 60_000 * 0.3),
+    longMs: rounds === undefined ? Math.min(30_000, forMs * 0.3) : 5_000,
   };
   async function breakThings(): Promise<void> {
     while (!isOver()) {
@@ -116,13 +124,13 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
         if (kind !== 'long transaction') await fault;
         else background.push(fault);
         await pause(200 + random() * 1_000);
+        madeFaults += 1;
+        if (release === 1 && isHalfOver()) background.push(deploy());
       }
     }
   }
   const background: Promise<unknown>[] = [];
   async function deploy(): Promise<void> {
-    await pause((minutes * 60_000) / 2);
-    if (stop.signal.aborted) return;
     release = 2;
     say('release 2 is deployed, one process after the other');
     for (const child of children) {
@@ -150,9 +158,8 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
   stack.defer(() => clearInterval(telling));
   // Before the servers go: where something fails, the rest of the run would go on.
   stack.defer(() => stop.abort());
-  const deploying = deploy();
   await Promise.all([...Array.from({ length: lanes }, (_, n) => client(n)), breakThings(), weigh()]);
-  await Promise.all([deploying, ...background]);
+  await Promise.all(background);
 
   say('nothing breaks any more; what is poisonous is cured when all else is done');
   const untilMs = performance.now() + restMs;
@@ -180,10 +187,11 @@ async function main({ minutes, seed, json }: SoakOptions): Promise<boolean> {
     broken.push(`the heap of a process grew from ${early.toFixed(0)} to ${late.toFixed(0)} MB`);
 
   const unmet: string[] = [];
-  const part = minutes / 10;
-  if (accepted.size < least.accepted * part) unmet.push(`orders accepted: ${accepted.size}`);
+  const wanted = rounds === undefined ? least : leastOfRound;
+  const part = rounds ?? minutes / 10;
+  if (accepted.size < wanted.accepted * part) unmet.push(`orders accepted: ${accepted.size}`);
   for (const kind of faultKinds)
-    if ((happened[kind] ?? 0) < Math.floor(least.ofEachKind * part))
+    if ((happened[kind] ?? 0) < Math.floor(wanted.ofEachKind * part))
       unmet.push(`${kind}: ${happened[kind] ?? 0}`);
   if (stop.signal.aborted) unmet.push('it was ended before its time');
 
