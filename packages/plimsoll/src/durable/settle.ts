@@ -79,11 +79,11 @@ export interface CancelRequest {
   readonly reason: string;
 }
 
-/** Which tasks of a worker somebody wants to end. */
-export function cancelRequests(worker: number): Sql {
+/** Which of these running tasks somebody wants to end. By their ids: an index of what runs may be full of what ran. */
+export function cancelRequests(ids: readonly string[]): Sql {
   return sql`
     select id, attempt, cancel_reason as reason from plimsoll.task
-    where worker = ${worker} and state = 'running' and cancel_reason is not null`;
+    where id = any(${ids}::uuid[]) and state is not distinct from 'running' and cancel_reason is not null`;
 }
 
 function describeError(error: unknown): {

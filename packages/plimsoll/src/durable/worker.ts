@@ -3,10 +3,12 @@ import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { extendLifecycle } from '../kernel/lifecycle.ts';
 import type { BackoffOptions } from './backoff.ts';
+import { createClaimFloor } from './claim-floor.ts';
 import { claimDue, claimWithinLimits, promoteDue, promotedAtOnce, type Promotion } from './claim.ts';
+import { createFullLook } from './full-look.ts';
 import { limitedNames, setLimits, type QueueLimits } from './limits.ts';
 import { createLoop, type Loop } from './loop.ts';
-import { enter, reclaimFromDead, type Presence } from './presence.ts';
+import { enter, reclaimFromDead, reclaimOrphans, type Presence } from './presence.ts';
 import { createTaskRunner, type TaskHandler } from './run-task.ts';
 import { cancelRequests, releaseHeld, releaseUnfinished, type CancelRequest } from './settle.ts';
 import { createSlots } from './slots.ts';
@@ -87,6 +89,10 @@ export function createWorker(options: WorkerOptions): Worker {
   let limited: readonly string[] = [];
   // From when on a scheduled task may be due; others may write one that is due before, hence at most a poll later.
   let promoteAtMs = -Infinity;
+  // Behind this all that was scheduled is ready, as of the last promotion.
+  let promotedTo: string | undefined;
+  const floor = createClaimFloor(database, clock);
+  const fullLook = createFullLook({ scope, clock, everyMs: settings.reclaimMs, look: lookAtEverything });
 
   async function present(): Promise<Presence> {
     if (presence !== undefined) return presence;
@@ -101,7 +107,7 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   /** What need not be looked at for each claim. */
-  async function lookAround(worker: number): Promise<void> {
+  async function lookAround(): Promise<void> {
     if (clock.monotonicMs() - lastLookMs < settings.reclaimMs) return;
     lastLookMs = clock.monotonicMs();
     ({ alive } = await reclaimFromDead(database));
@@ -109,36 +115,50 @@ export function createWorker(options: WorkerOptions): Worker {
     const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
     limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
     open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
-    if (slots.running > 0) {
-      for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(worker)))
+    const underWay = runner.ids();
+    if (underWay.length > 0) {
+      for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(underWay)))
         runner.cancel(id, attempt, reason);
     }
     await tellUnclaimed();
   }
 
+  /** What no floor hides: orphans, what was due long ago, and what is ready behind the floor. */
+  async function lookAtEverything(): Promise<number> {
+    const orphans = await reclaimOrphans(database);
+    const { promoted } = await database.one<Promotion>(promoteDue());
+    const tookMs = await floor.reset(open);
+    if (floor.rises || orphans.reclaimed > 0 || promoted > 0) loop.wake();
+    return orphans.tookMs + tookMs;
+  }
+
   async function promote(): Promise<void> {
     if (clock.monotonicMs() < promoteAtMs) return;
     let promotion: Promotion;
-    do promotion = await database.one<Promotion>(promoteDue());
+    do promotion = await database.one<Promotion>(promoteDue(floor.rises ? promotedTo : undefined));
     while (promotion.promoted === promotedAtOnce);
+    promotedTo = promotion.settled;
     promoteAtMs = clock.monotonicMs() + Math.min(settings.pollMs, promotion.nextMs ?? Infinity);
   }
 
   async function round(): Promise<boolean | number> {
     const { worker } = await present();
-    await lookAround(worker);
+    await lookAround();
+    fullLook.beginWhenDue();
     await promote();
     for (const name of limited) {
       const most = slots.room(name);
       if (most > 0) slots.take(await database.query<ClaimedTask>(claimWithinLimits(worker, name, most)));
     }
+    await floor.advance(open);
     const wanted = slots.wanted(open);
     const claims = await Promise.all(
-      wanted.map((claim) =>
-        database.query<ClaimedTask>(claimDue(worker, claim.names, claim.limit, claim.limits)),
+      wanted.map(({ names: of, limit, limits }) =>
+        database.query<ClaimedTask>(claimDue(worker, of, limit, limits, floor.of(of))),
       ),
     );
     slots.take(claims.flat());
+    floor.note(claims.flat());
     // More may be due than one claim lets through. Where there is no room, a task that ends wakes the loop.
     const full = claims.some((claimed, index) => claimed.length === wanted[index]?.limit);
     if (full && slots.wanted(open).length > 0) return true;
@@ -162,6 +182,7 @@ export function createWorker(options: WorkerOptions): Worker {
   async function leave(): Promise<void> {
     const leaving = presence;
     presence = undefined;
+    await fullLook.idle();
     if (leaving === undefined) return;
     slots.giveBack('all');
     try {
@@ -181,6 +202,7 @@ export function createWorker(options: WorkerOptions): Worker {
     async onStart() {
       for (const [name, limits] of options.limits ?? []) await database.execute(setLimits(name, limits));
       lastLookMs = -Infinity;
+      fullLook.due();
       await present();
     },
     onDrain: drain,
