@@ -83,7 +83,9 @@ export async function runTransaction<T>(
 ): Promise<T> {
   const from = { server: pool.server, scope, cancels: true };
   const context = currentContext();
-  const seen = causality === undefined ? undefined : (options.seen ?? context?.seen);
+  /** Asked when something was sent: who wrote and read nothing has seen nothing. */
+  const seenHere = (): Seen | undefined =>
+    causality === undefined ? undefined : (options.seen ?? context?.seen);
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
   // Statements run one after the other on the one connection; `pg` no longer queues them for us.
@@ -182,6 +184,7 @@ export async function runTransaction<T>(
     await last;
     if (beginning !== undefined) {
       if (!inCommit) await rollback(beginning);
+      const seen = seenHere();
       // Nothing was written; but what was read there was shown.
       if (seen !== undefined) causality?.markRead(seen);
     }
@@ -189,10 +192,11 @@ export async function runTransaction<T>(
   }
 
   async function commit(client: pg.PoolClient): Promise<void> {
+    const seen = seenHere();
     const end = causality === undefined ? undefined : seen?.beginWrite(causality.name);
     let tag: string;
     try {
-      tag = await untilKnown(sendCommit(client));
+      tag = await untilKnown(sendCommit(client, seen));
       end?.();
     } catch (error) {
       const lost = isConnectionFailure(error);
@@ -218,7 +222,7 @@ export async function runTransaction<T>(
     }
   }
 
-  async function sendCommit(client: pg.PoolClient): Promise<string> {
+  async function sendCommit(client: pg.PoolClient, seen: Seen | undefined): Promise<string> {
     if (causality !== undefined && seen !== undefined) return await commitNoting(client, causality, seen);
     return (await client.query(commitStatement.compile().text)).command;
   }

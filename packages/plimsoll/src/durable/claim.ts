@@ -8,7 +8,7 @@ export const promotedAtOnce = 1_000;
 const claimedColumns = sql`id, kind, name, priority, payload, attempt, max_attempts as "maxAttempts", worker, order_key as "orderKey",
       timeout_ms as "timeoutMs", keep_result as "keepResult", cancel_reason as "cancelReason",
       correlation_id as "correlationId", causation_id as "causationId", caller,
-      extract(epoch from now() - run_at)::float8 * 1000 as "lagMs"`;
+      date_part('epoch', now() - run_at) * 1000 as "lagMs"`;
 
 /**
  * Claims ready tasks of these names, at most `limit` in all and `limits` of each: of each name the most urgent first, and of the names that whose

@@ -88,8 +88,10 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
         others.push(name);
         continue;
       }
-      const more = target + room(name) - (heldOf.get(name)?.length ?? 0);
-      if (more <= 0) continue;
+      const own = heldOf.get(name)?.length ?? 0;
+      const more = target + room(name) - own;
+      // Half of it at a time: a claim costs as much as a hundred tasks of it.
+      if (more <= 0 || own > target / 2) continue;
       quick.push(name);
       limits.push(more);
     }

@@ -5,8 +5,8 @@ import { extendLifecycle } from '../kernel/lifecycle.ts';
 import type { BackoffOptions } from './backoff.ts';
 import { createClaimFloor } from './claim-floor.ts';
 import { claimDue, claimWithinLimits, promoteDue, promotedAtOnce, type Promotion } from './claim.ts';
-import { createFullLook } from './full-look.ts';
 import { limitedNames, setLimits, type QueueLimits } from './limits.ts';
+import { createLook } from './look.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { enter, reclaimFromDead, reclaimOrphans, type Presence } from './presence.ts';
 import { createTaskRunner, type TaskHandler } from './run-task.ts';
@@ -83,7 +83,6 @@ export function createWorker(options: WorkerOptions): Worker {
   let presence: Presence | undefined;
   // Workers that lived at the last look; until the first there may be any number.
   let alive = Infinity;
-  let lastLookMs = -Infinity;
   // As of the last look: names that are claimed freely, and those with limits that are not paused.
   let open: readonly string[] = [];
   let limited: readonly string[] = [];
@@ -92,7 +91,9 @@ export function createWorker(options: WorkerOptions): Worker {
   // Behind this all that was scheduled is ready, as of the last promotion.
   let promotedTo: string | undefined;
   const floor = createClaimFloor(database, clock);
-  const fullLook = createFullLook({ scope, clock, everyMs: settings.reclaimMs, look: lookAtEverything });
+  const looks = { scope, clock, everyMs: settings.reclaimMs };
+  const look = createLook({ ...looks, what: 'looking around', look: lookAround });
+  const fullLook = createLook({ ...looks, what: 'looking at all tasks', look: lookAtEverything });
 
   async function present(): Promise<Presence> {
     if (presence !== undefined) return presence;
@@ -106,21 +107,26 @@ export function createWorker(options: WorkerOptions): Worker {
     return entered;
   }
 
-  /** What need not be looked at for each claim. */
-  async function lookAround(): Promise<void> {
-    if (clock.monotonicMs() - lastLookMs < settings.reclaimMs) return;
-    lastLookMs = clock.monotonicMs();
-    ({ alive } = await reclaimFromDead(database));
+  /** What need not be looked at for each claim. Beside the claims: a job that has just come must not wait for it. */
+  async function lookAround(): Promise<number> {
+    const reclaim = await reclaimFromDead(database);
+    ({ alive } = reclaim);
+    if (reclaim.reclaimed > 0) loop.wake();
     await giveBack('stale');
-    const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
-    limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
-    open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
+    await lookAtLimits();
     const underWay = runner.ids();
     if (underWay.length > 0) {
       for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(underWay)))
         runner.cancel(id, attempt, reason);
     }
     await tellUnclaimed();
+    return 0;
+  }
+
+  async function lookAtLimits(): Promise<void> {
+    const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
+    limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
+    open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
   }
 
   /** What no floor hides: orphans, what was due long ago, and what is ready behind the floor. */
@@ -143,7 +149,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   async function round(): Promise<boolean | number> {
     const { worker } = await present();
-    await lookAround();
+    look.beginWhenDue();
     fullLook.beginWhenDue();
     await promote();
     for (const name of limited) {
@@ -182,7 +188,7 @@ export function createWorker(options: WorkerOptions): Worker {
   async function leave(): Promise<void> {
     const leaving = presence;
     presence = undefined;
-    await fullLook.idle();
+    await Promise.all([look.idle(), fullLook.idle()]);
     if (leaving === undefined) return;
     slots.giveBack('all');
     try {
@@ -201,7 +207,9 @@ export function createWorker(options: WorkerOptions): Worker {
     round,
     async onStart() {
       for (const [name, limits] of options.limits ?? []) await database.execute(setLimits(name, limits));
-      lastLookMs = -Infinity;
+      // Before the first claim.
+      await lookAtLimits();
+      look.due();
       fullLook.due();
       await present();
     },

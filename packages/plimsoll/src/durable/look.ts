@@ -1,23 +1,25 @@
 import { background } from '../kernel/channels.ts';
 import type { Clock } from '../kernel/clock.ts';
 
-/** A look at everything is followed by so many times as long without one, so that it costs a twentieth of a server. */
+/** A look is followed by so many times as long without one, so that it costs a twentieth of a server at most. */
 const pauseFactor = 20;
 
-export interface FullLookOptions {
+export interface LookOptions {
   readonly scope: object;
+  /** In messages. */
+  readonly what: string;
   readonly clock: Clock;
   /** From the beginning of one to that of the next, at least. */
   readonly everyMs: number;
-  /** Returns how long it took the server, in milliseconds. */
+  /** Returns how long it took the server, in milliseconds, where that may be long. */
   readonly look: () => Promise<number>;
 }
 
 /**
- * What walks over all that is there, and over all that was there while a long transaction keeps the server from
- * removing it: beside the other work, and the less often the longer it takes.
+ * What is looked at now and then, beside the other work: the less often, the longer it takes. What walks over all that
+ * is there walks over all that was there, too, while a long transaction keeps the server from removing it.
  */
-export interface FullLook {
+export interface Look {
   /** Begins one where it is time for it. */
   beginWhenDue(): void;
   /** The next one is due at once. */
@@ -26,7 +28,7 @@ export interface FullLook {
   idle(): Promise<void>;
 }
 
-export function createFullLook({ scope, clock, everyMs, look }: FullLookOptions): FullLook {
+export function createLook({ scope, what, clock, everyMs, look }: LookOptions): Look {
   let nextAtMs = -Infinity;
   let underWay: Promise<void> | undefined;
 
@@ -36,7 +38,7 @@ export function createFullLook({ scope, clock, everyMs, look }: FullLookOptions)
       const tookMs = await look();
       nextAtMs = Math.max(nextAtMs, clock.monotonicMs() + tookMs * pauseFactor);
     } catch (error) {
-      background.publish({ scope, what: 'looking at all tasks', error });
+      background.publish({ scope, what, error });
     } finally {
       underWay = undefined;
     }
