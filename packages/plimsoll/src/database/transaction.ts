@@ -6,13 +6,14 @@ import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.
 import type { Seen } from '../kernel/seen.ts';
 import type { Causality } from './routing/causality.ts';
 import { commitNoting } from './routing/commit.ts';
-import { sendFlight } from './routing/flight.ts';
+import { sendAgain, sendFlight } from './routing/flight.ts';
 import type { Pool } from './pool.ts';
 import { trustedSql, type Sql } from './sql.ts';
 import {
   affectedBy,
   queryable,
   runStatement,
+  sendAlone,
   type Answer,
   type Queryable,
   type Row,
@@ -95,6 +96,8 @@ export async function runTransaction<T>(
   let inCommit = false;
   // Set when the transaction begins, by its opening.
   let refusal: Error | undefined;
+  // The text of the statement before, where it had values: the server keeps it parsed until the next one.
+  let parsed: string | undefined;
 
   async function begin(): Promise<pg.PoolClient> {
     const held = options.holds?.();
@@ -141,8 +144,19 @@ export async function runTransaction<T>(
     await before;
     const client = await begun;
     if (refusal !== undefined) throw refusal;
-    return await runStatement(client, statement, from, pick);
+    return await runStatement(client, statement, from, pick, send);
   }
+
+  /** Loops over one statement, and jobs that share a transaction, have it parsed and planned once. */
+  const send: Send = async (client, compiled) => {
+    const { text, values, driver } = compiled;
+    const keeps = values.length > 0 && driver === undefined;
+    const again = keeps && text === parsed;
+    parsed = undefined;
+    const answer = await (again ? sendAgain<Row>(client, text, values) : sendAlone(client, compiled));
+    if (keeps) parsed = text;
+    return answer;
+  };
 
   function transactionOf(check?: (text: string) => void): Transaction {
     // Async, so that a refusal is a rejection like every other failure of a statement.

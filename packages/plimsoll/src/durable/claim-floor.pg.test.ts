@@ -130,11 +130,11 @@ async function pinHorizon(): Promise<AsyncDisposable> {
 }
 
 const manyGone = 30_000;
-/** As many as that have been ready, and are gone. */
+/** As many as that have been ready a minute ago, and are gone. */
 async function leaveDead(): Promise<void> {
   await database.execute(sql`
-    insert into plimsoll.task (id, kind, name, max_attempts, payload, correlation_id)
-    select gen_random_uuid(), 'job', 'a', 3, '{}', 'c' from generate_series(1, ${manyGone}::int)`);
+    insert into plimsoll.task (id, kind, name, max_attempts, payload, correlation_id, run_at)
+    select gen_random_uuid(), 'job', 'a', 3, '{}', 'c', now() - interval '1 minute' from generate_series(1, ${manyGone}::int)`);
   await database.execute(sql`delete from plimsoll.task`);
 }
 

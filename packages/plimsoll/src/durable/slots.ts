@@ -5,7 +5,7 @@ import type { ClaimedTask } from './task.ts';
 /** Of a name whose tasks end in this process all the time, as many are claimed ahead as end in so long, */
 const aheadMs = 100;
 /** and at most so many in all. */
-const mostAhead = 500;
+const mostAhead = 1_000;
 /** What has waited so long here goes back to whoever can run it. */
 const heldMs = 1_000;
 /** Over how long ends are counted, with less and less weight. */

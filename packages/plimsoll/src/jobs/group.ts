@@ -13,7 +13,7 @@ import { isPlimsollError } from '../kernel/errors.ts';
 /** At most so many jobs in one transaction: above 64 savepoints the server has to look for them on disk. */
 const most = 50;
 /** Transactions at once, each on a connection of its own: most of their time is spent on the way to the server. */
-const parallel = 2;
+const parallel = 3;
 /** No job of a group begins after so long: the transaction holds back vacuum, and the locks of all its jobs. */
 const openMs = 200;
 
