@@ -12,11 +12,13 @@ import {
 import type { Subject } from './subject.ts';
 
 const name = 'bench.job';
+/** What waits for its group has a slot. */
+const concurrency = { nothing: 64, 'one write': 256 } as const;
 
 export const plimsoll: Subject = {
   name: 'plimsoll',
   setting:
-    'createJobs and jobHandler alone, pool of 20, concurrency 64; jobs that write are of a group handler, which commits up to 50 of them with their ends',
+    'createJobs and jobHandler alone, pool of 20, concurrency 64; jobs that write: concurrency 256 and a group handler, which commits up to 50 of them with their ends',
   onPostgres: true,
   async prepare({ databaseUrl }) {
     await using database = createDatabase({ url: databaseUrl });
@@ -45,7 +47,7 @@ export const plimsoll: Subject = {
           { group: true },
         );
         const handlers = new Map([[name, work === 'nothing' ? nothing : writing]]);
-        const worker = createWorker({ database, handlers, concurrency: 64 });
+        const worker = createWorker({ database, handlers, concurrency: concurrency[work] });
         await worker.start();
         return () => worker.stop();
       },

@@ -6,13 +6,14 @@ import { isConnectionFailure, translateFailure, wasNeverSent } from './failures.
 import type { Seen } from '../kernel/seen.ts';
 import type { Causality } from './routing/causality.ts';
 import { commitNoting } from './routing/commit.ts';
-import { sendFlight } from './routing/flight.ts';
+import { sendAgain, sendFlight } from './routing/flight.ts';
 import type { Pool } from './pool.ts';
 import { trustedSql, type Sql } from './sql.ts';
 import {
   affectedBy,
   queryable,
   runStatement,
+  sendAlone,
   type Answer,
   type Queryable,
   type Row,
@@ -83,7 +84,9 @@ export async function runTransaction<T>(
 ): Promise<T> {
   const from = { server: pool.server, scope, cancels: true };
   const context = currentContext();
-  const seen = causality === undefined ? undefined : (options.seen ?? context?.seen);
+  /** Asked when something was sent: who wrote and read nothing has seen nothing. */
+  const seenHere = (): Seen | undefined =>
+    causality === undefined ? undefined : (options.seen ?? context?.seen);
   // Set by the first statement, once; concurrent first statements share it.
   let beginning: Promise<pg.PoolClient> | undefined;
   // Statements run one after the other on the one connection; `pg` no longer queues them for us.
@@ -93,6 +96,8 @@ export async function runTransaction<T>(
   let inCommit = false;
   // Set when the transaction begins, by its opening.
   let refusal: Error | undefined;
+  // The text of the statement before, where it had values: the server keeps it parsed until the next one.
+  let parsed: string | undefined;
 
   async function begin(): Promise<pg.PoolClient> {
     const held = options.holds?.();
@@ -139,8 +144,19 @@ export async function runTransaction<T>(
     await before;
     const client = await begun;
     if (refusal !== undefined) throw refusal;
-    return await runStatement(client, statement, from, pick);
+    return await runStatement(client, statement, from, pick, send);
   }
+
+  /** Loops over one statement, and jobs that share a transaction, have it parsed and planned once. */
+  const send: Send = async (client, compiled) => {
+    const { text, values, driver } = compiled;
+    const keeps = values.length > 0 && driver === undefined;
+    const again = keeps && text === parsed;
+    parsed = undefined;
+    const answer = await (again ? sendAgain<Row>(client, text, values) : sendAlone(client, compiled));
+    if (keeps) parsed = text;
+    return answer;
+  };
 
   function transactionOf(check?: (text: string) => void): Transaction {
     // Async, so that a refusal is a rejection like every other failure of a statement.
@@ -182,6 +198,7 @@ export async function runTransaction<T>(
     await last;
     if (beginning !== undefined) {
       if (!inCommit) await rollback(beginning);
+      const seen = seenHere();
       // Nothing was written; but what was read there was shown.
       if (seen !== undefined) causality?.markRead(seen);
     }
@@ -189,10 +206,11 @@ export async function runTransaction<T>(
   }
 
   async function commit(client: pg.PoolClient): Promise<void> {
+    const seen = seenHere();
     const end = causality === undefined ? undefined : seen?.beginWrite(causality.name);
     let tag: string;
     try {
-      tag = await untilKnown(sendCommit(client));
+      tag = await untilKnown(sendCommit(client, seen));
       end?.();
     } catch (error) {
       const lost = isConnectionFailure(error);
@@ -218,7 +236,7 @@ export async function runTransaction<T>(
     }
   }
 
-  async function sendCommit(client: pg.PoolClient): Promise<string> {
+  async function sendCommit(client: pg.PoolClient, seen: Seen | undefined): Promise<string> {
     if (causality !== undefined && seen !== undefined) return await commitNoting(client, causality, seen);
     return (await client.query(commitStatement.compile().text)).command;
   }

@@ -10,7 +10,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { claimDue, promoteDue } from './claim.ts';
 import { discardParked, replayParked } from './dead-letters.ts';
 import type { Loop } from './loop.ts';
-import { reclaimFromDead } from './presence.ts';
+import { reclaimOrphans } from './presence.ts';
 import { completeTask, holdOrders, insertTasks, type ClaimedTask, type NewTask } from './task.ts';
 import { releaseFailed } from './settle.ts';
 import { createWorker } from './worker.ts';
@@ -100,7 +100,7 @@ describe('tasks of one order key', () => {
     await end(second);
     expect(await states()).toEqual(['scheduled']);
     await database.execute(sql`update plimsoll.task set run_at = now() - interval '1 second'`);
-    expect(await database.one(promoteDue())).toEqual({ promoted: 1, nextMs: null });
+    expect(await database.one(promoteDue())).toMatchObject({ promoted: 1, nextMs: null });
     expect(await states()).toEqual(['ready']);
   });
 
@@ -152,7 +152,7 @@ describe('tasks of one order key', () => {
     await write(task('a'), task('a'));
     const ghost = 1_000_000;
     expect(await claimAs(ghost)).toHaveLength(1);
-    expect(await reclaimFromDead(database)).toMatchObject({ reclaimed: 1 });
+    expect(await reclaimOrphans(database)).toMatchObject({ reclaimed: 1 });
     expect(await states()).toEqual(['ready', 'waiting']);
   });
 

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Database } from '../database/database.ts';
 import type { Session } from '../database/session.ts';
-import { sql } from '../database/sql.ts';
+import { sql, type Sql } from '../database/sql.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { enterByLease } from './lease.ts';
 import { wakeUpChannel } from './wake-up.ts';
@@ -85,28 +85,39 @@ export interface Reclaim {
   readonly alive: number;
 }
 
-/**
- * Takes back the tasks of workers that no longer live. A task whose worker row is gone is an orphan of a
- * claim made after its worker was declared dead. The attempt stays counted, so a task that kills its process
- * every time ends up parked.
- */
+/** Takes back the tasks of workers that no longer live. */
 export function reclaimFromDead(database: Database): Promise<Reclaim> {
   return database.one<Reclaim>(sql`
     with dead as materialized (
       select id from plimsoll.worker
       where case when lease_until is null then pg_try_advisory_xact_lock(${lockClass}, id)
         else lease_until < clock_timestamp() end
-    ), back as (
-      update plimsoll.task
-      set state = case when attempt >= max_attempts and cancel_reason is null then 'parked' else 'ready' end,
-        parked_at = case when attempt >= max_attempts and cancel_reason is null then now() end,
-        worker = null, run_at = now(), last_error = '{"message": "the worker process died"}'
-      where state = 'running'
-        and (worker in (select id from dead) or not exists (select 1 from plimsoll.worker w where w.id = worker))
-      returning 1
+    ), back as (${takeBack(sql`worker = any(array(select id from dead))`)}
     ), gone as (
       delete from plimsoll.worker where id in (select id from dead)
     )
     select (select count(*) from back)::int as reclaimed,
       (select count(*) from plimsoll.worker)::int - (select count(*) from dead)::int as alive`);
 }
+
+/**
+ * Takes back the tasks whose worker is not even known any more: it claimed them after it was declared dead. Looks at
+ * all that runs, which takes its time where the server cannot remove what ran.
+ */
+export function reclaimOrphans(
+  database: Database,
+): Promise<{ readonly reclaimed: number; readonly tookMs: number }> {
+  return database.one(sql`
+    with back as (${takeBack(sql`not exists (select 1 from plimsoll.worker w where w.id = worker)`)})
+    select (select count(*) from back)::int as reclaimed,
+      extract(epoch from clock_timestamp() - statement_timestamp())::float8 * 1000 as "tookMs"`);
+}
+
+/** The attempt stays counted, so a task that kills its process every time ends up parked. */
+const takeBack = (whose: Sql): Sql => sql`
+  update plimsoll.task
+  set state = case when attempt >= max_attempts and cancel_reason is null then 'parked' else 'ready' end,
+    parked_at = case when attempt >= max_attempts and cancel_reason is null then now() end,
+    worker = null, run_at = now(), last_error = '{"message": "the worker process died"}'
+  where state = 'running' and ${whose}
+  returning 1`;

@@ -50,6 +50,8 @@ export interface TaskRunner {
    * is left to be written, together with those of others.
    */
   run(task: ClaimedTask, onHandled: () => void): Promise<void>;
+  /** Of what is under way. */
+  ids(): readonly string[];
   /** Ends a running task for good, as soon as its handler gives up. */
   cancel(id: string, attempt: number, reason: string): void;
   /** The worker has lost or given back all that it runs. */
@@ -149,6 +151,7 @@ export function createTaskRunner(options: TaskRunnerOptions): TaskRunner {
 
   return {
     run,
+    ids: () => Array.from(running, ({ task }) => task.id),
     cancel(id, attempt, reason) {
       for (const one of running) {
         if (one.task.id !== id || one.task.attempt !== attempt) continue;

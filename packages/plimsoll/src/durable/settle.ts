@@ -7,6 +7,23 @@ import type { ClaimedTask } from './task.ts';
 const ours = (task: ClaimedTask): Sql =>
   sql`id = ${task.id} and worker is not distinct from ${task.worker} and attempt = ${task.attempt} and state = 'running'`;
 
+/**
+ * The same of many: by their ids for each worker and attempt, which are mostly one. `is not distinct from` keeps the
+ * planner from looking each one up among all that runs: a join with their list took 20 µs for each, this takes 3.
+ */
+export function allOurs(tasks: readonly ClaimedTask[]): Sql {
+  const alike = Map.groupBy(tasks, ({ worker, attempt }) => `${worker} ${attempt}`);
+  return sql.join(
+    [...alike.values()].map(
+      (
+        group,
+      ) => sql`(id = any(${group.map(({ id }) => id)}::uuid[]) and worker is not distinct from ${group[0]?.worker}
+        and attempt = ${group[0]?.attempt} and state is not distinct from 'running')`,
+    ),
+    sql` or `,
+  );
+}
+
 /** Sends a failed task back to be tried again after `delayMs`, or parks it after its last attempt. */
 export function releaseFailed(task: ClaimedTask, error: unknown, delayMs: number): Sql {
   return sql`
@@ -61,10 +78,7 @@ export function releaseUnfinished(worker: number): Sql {
 /** Gives back what was claimed ahead and has not begun. */
 export function releaseHeld(tasks: readonly ClaimedTask[]): Sql {
   return sql`
-    update plimsoll.task t set state = 'ready', worker = null, attempt = t.attempt - 1
-    from unnest(${tasks.map(({ id }) => id)}::uuid[], ${tasks.map(({ worker }) => worker)}::int[],
-      ${tasks.map(({ attempt }) => attempt)}::int[]) as held (id, worker, attempt)
-    where t.id = held.id and t.worker is not distinct from held.worker and t.attempt = held.attempt and t.state = 'running'`;
+    update plimsoll.task set state = 'ready', worker = null, attempt = attempt - 1 where ${allOurs(tasks)}`;
 }
 
 /** What a running task tells of itself. */
@@ -79,11 +93,11 @@ export interface CancelRequest {
   readonly reason: string;
 }
 
-/** Which tasks of a worker somebody wants to end. */
-export function cancelRequests(worker: number): Sql {
+/** Which of these running tasks somebody wants to end. By their ids: an index of what runs may be full of what ran. */
+export function cancelRequests(ids: readonly string[]): Sql {
   return sql`
     select id, attempt, cancel_reason as reason from plimsoll.task
-    where worker = ${worker} and state = 'running' and cancel_reason is not null`;
+    where id = any(${ids}::uuid[]) and state is not distinct from 'running' and cancel_reason is not null`;
 }
 
 function describeError(error: unknown): {

@@ -5,7 +5,7 @@ import type { ClaimedTask } from './task.ts';
 /** Of a name whose tasks end in this process all the time, as many are claimed ahead as end in so long, */
 const aheadMs = 100;
 /** and at most so many in all. */
-const mostAhead = 500;
+const mostAhead = 1_000;
 /** What has waited so long here goes back to whoever can run it. */
 const heldMs = 1_000;
 /** Over how long ends are counted, with less and less weight. */
@@ -88,8 +88,10 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
         others.push(name);
         continue;
       }
-      const more = target + room(name) - (heldOf.get(name)?.length ?? 0);
-      if (more <= 0) continue;
+      const own = heldOf.get(name)?.length ?? 0;
+      const more = target + room(name) - own;
+      // Half of it at a time: a claim costs as much as a hundred tasks of it.
+      if (more <= 0 || own > target / 2) continue;
       quick.push(name);
       limits.push(more);
     }

@@ -21,7 +21,7 @@ export function taskContext(
     key,
     caller,
     span: taskSpan(task),
-    seen: database.seenUntilNow(),
+    seen: () => database.seenUntilNow(),
     cancellation: control?.cancellation,
     deadlineAtMs: timeoutMs === null ? undefined : systemClock.monotonicMs() + timeoutMs,
   });

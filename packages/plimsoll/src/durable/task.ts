@@ -44,6 +44,7 @@ export interface ClaimedTask {
   readonly id: string;
   readonly kind: TaskKind;
   readonly name: string;
+  readonly priority: number;
   readonly payload: unknown;
   /** 1 for the first try. */
   readonly attempt: number;

@@ -7,7 +7,7 @@ import { sql } from '../database/sql.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { migrationsOf } from '../app/migrations.ts';
 import { stress } from '../testing/stress.ts';
-import { enter, reclaimFromDead } from './presence.ts';
+import { enter, reclaimFromDead, reclaimOrphans } from './presence.ts';
 import { claimDue } from './claim.ts';
 import { replayParked } from './dead-letters.ts';
 import { completeTask, insertTasks, type ClaimedTask, type NewTask } from './task.ts';
@@ -179,8 +179,12 @@ describe('workers', () => {
     await database.execute(insertTasks([task()]));
     const ghost = 1_000_000;
     expect(await database.query<ClaimedTask>(claimDue(ghost, ['work'], 1))).toHaveLength(1);
-    expect(await reclaimFromDead(database)).toMatchObject({ reclaimed: 1 });
+    expect(await reclaimOrphans(database)).toMatchObject({ reclaimed: 1 });
     expect(await rows()).toMatchObject([{ state: 'ready', worker: null }]);
+    // Every worker looks for them.
+    expect(await database.query<ClaimedTask>(claimDue(ghost, ['work'], 1))).toHaveLength(1);
+    await startWorker(effectOnce);
+    await expect.poll(effects, { timeout: 10_000 }).toHaveLength(1);
   });
 
   test('a living worker is never taken for dead, however busy its process is', async () => {

@@ -3,10 +3,12 @@ import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { extendLifecycle } from '../kernel/lifecycle.ts';
 import type { BackoffOptions } from './backoff.ts';
+import { createClaimFloor } from './claim-floor.ts';
 import { claimDue, claimWithinLimits, promoteDue, promotedAtOnce, type Promotion } from './claim.ts';
 import { limitedNames, setLimits, type QueueLimits } from './limits.ts';
+import { createLook } from './look.ts';
 import { createLoop, type Loop } from './loop.ts';
-import { enter, reclaimFromDead, type Presence } from './presence.ts';
+import { enter, reclaimFromDead, reclaimOrphans, type Presence } from './presence.ts';
 import { createTaskRunner, type TaskHandler } from './run-task.ts';
 import { cancelRequests, releaseHeld, releaseUnfinished, type CancelRequest } from './settle.ts';
 import { createSlots } from './slots.ts';
@@ -81,12 +83,17 @@ export function createWorker(options: WorkerOptions): Worker {
   let presence: Presence | undefined;
   // Workers that lived at the last look; until the first there may be any number.
   let alive = Infinity;
-  let lastLookMs = -Infinity;
   // As of the last look: names that are claimed freely, and those with limits that are not paused.
   let open: readonly string[] = [];
   let limited: readonly string[] = [];
   // From when on a scheduled task may be due; others may write one that is due before, hence at most a poll later.
   let promoteAtMs = -Infinity;
+  // Behind this all that was scheduled is ready, as of the last promotion.
+  let promotedTo: string | undefined;
+  const floor = createClaimFloor(database, clock);
+  const looks = { scope, clock, everyMs: settings.reclaimMs };
+  const look = createLook({ ...looks, what: 'looking around', look: lookAround });
+  const fullLook = createLook({ ...looks, what: 'looking at all tasks', look: lookAtEverything });
 
   async function present(): Promise<Presence> {
     if (presence !== undefined) return presence;
@@ -100,45 +107,64 @@ export function createWorker(options: WorkerOptions): Worker {
     return entered;
   }
 
-  /** What need not be looked at for each claim. */
-  async function lookAround(worker: number): Promise<void> {
-    if (clock.monotonicMs() - lastLookMs < settings.reclaimMs) return;
-    lastLookMs = clock.monotonicMs();
-    ({ alive } = await reclaimFromDead(database));
+  /** What need not be looked at for each claim. Beside the claims: a job that has just come must not wait for it. */
+  async function lookAround(): Promise<number> {
+    const reclaim = await reclaimFromDead(database);
+    ({ alive } = reclaim);
+    if (reclaim.reclaimed > 0) loop.wake();
     await giveBack('stale');
-    const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
-    limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
-    open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
-    if (slots.running > 0) {
-      for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(worker)))
+    await lookAtLimits();
+    const underWay = runner.ids();
+    if (underWay.length > 0) {
+      for (const { id, attempt, reason } of await database.query<CancelRequest>(cancelRequests(underWay)))
         runner.cancel(id, attempt, reason);
     }
     await tellUnclaimed();
+    return 0;
+  }
+
+  async function lookAtLimits(): Promise<void> {
+    const queues = await database.query<{ name: string; paused: boolean }>(limitedNames(names));
+    limited = queues.filter(({ paused }) => !paused).map(({ name }) => name);
+    open = queues.length === 0 ? names : names.filter((each) => !queues.some(({ name }) => name === each));
+  }
+
+  /** What no floor hides: orphans, what was due long ago, and what is ready behind the floor. */
+  async function lookAtEverything(): Promise<number> {
+    const orphans = await reclaimOrphans(database);
+    const { promoted } = await database.one<Promotion>(promoteDue());
+    const tookMs = await floor.reset(open);
+    if (floor.rises || orphans.reclaimed > 0 || promoted > 0) loop.wake();
+    return orphans.tookMs + tookMs;
   }
 
   async function promote(): Promise<void> {
     if (clock.monotonicMs() < promoteAtMs) return;
     let promotion: Promotion;
-    do promotion = await database.one<Promotion>(promoteDue());
+    do promotion = await database.one<Promotion>(promoteDue(floor.rises ? promotedTo : undefined));
     while (promotion.promoted === promotedAtOnce);
+    promotedTo = promotion.settled;
     promoteAtMs = clock.monotonicMs() + Math.min(settings.pollMs, promotion.nextMs ?? Infinity);
   }
 
   async function round(): Promise<boolean | number> {
     const { worker } = await present();
-    await lookAround(worker);
+    look.beginWhenDue();
+    fullLook.beginWhenDue();
     await promote();
     for (const name of limited) {
       const most = slots.room(name);
       if (most > 0) slots.take(await database.query<ClaimedTask>(claimWithinLimits(worker, name, most)));
     }
+    await floor.advance(open);
     const wanted = slots.wanted(open);
     const claims = await Promise.all(
-      wanted.map((claim) =>
-        database.query<ClaimedTask>(claimDue(worker, claim.names, claim.limit, claim.limits)),
+      wanted.map(({ names: of, limit, limits }) =>
+        database.query<ClaimedTask>(claimDue(worker, of, limit, limits, floor.of(of))),
       ),
     );
     slots.take(claims.flat());
+    floor.note(claims.flat());
     // More may be due than one claim lets through. Where there is no room, a task that ends wakes the loop.
     const full = claims.some((claimed, index) => claimed.length === wanted[index]?.limit);
     if (full && slots.wanted(open).length > 0) return true;
@@ -162,6 +188,7 @@ export function createWorker(options: WorkerOptions): Worker {
   async function leave(): Promise<void> {
     const leaving = presence;
     presence = undefined;
+    await Promise.all([look.idle(), fullLook.idle()]);
     if (leaving === undefined) return;
     slots.giveBack('all');
     try {
@@ -180,7 +207,10 @@ export function createWorker(options: WorkerOptions): Worker {
     round,
     async onStart() {
       for (const [name, limits] of options.limits ?? []) await database.execute(setLimits(name, limits));
-      lastLookMs = -Infinity;
+      // Before the first claim.
+      await lookAtLimits();
+      look.due();
+      fullLook.due();
       await present();
     },
     onDrain: drain,

@@ -2,7 +2,7 @@ import type { Database } from '../database/database.ts';
 import { sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
-import { keepResult } from '../durable/settle.ts';
+import { allOurs, keepResult } from '../durable/settle.ts';
 import { taskContext } from '../durable/task-context.ts';
 import { holdOrders, taskLost, type ClaimedTask } from '../durable/task.ts';
 import type { TaskControl, TaskHandler } from '../durable/worker.ts';
@@ -13,7 +13,7 @@ import { isPlimsollError } from '../kernel/errors.ts';
 /** At most so many jobs in one transaction: above 64 savepoints the server has to look for them on disk. */
 const most = 50;
 /** Transactions at once, each on a connection of its own: most of their time is spent on the way to the server. */
-const parallel = 2;
+const parallel = 3;
 /** No job of a group begins after so long: the transaction holds back vacuum, and the locks of all its jobs. */
 const openMs = 200;
 
@@ -134,10 +134,7 @@ export function groupHandler(
 /** The rows of those that are still ours, locked until the commit. */
 function fence(group: readonly Waiting[]): Sql {
   return sql`
-    select id from plimsoll.task t
-    join unnest(${group.map(({ task }) => task.id)}::uuid[], ${group.map(({ task }) => task.worker)}::int[],
-      ${group.map(({ task }) => task.attempt)}::int[]) as mine (id, worker, attempt) using (id)
-    where t.worker is not distinct from mine.worker and t.attempt = mine.attempt and t.state = 'running' for update of t`;
+    select id from plimsoll.task where ${allOurs(group.map(({ task }) => task))} for update`;
 }
 
 function end(done: readonly ClaimedTask[]): Sql {

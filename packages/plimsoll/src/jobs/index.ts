@@ -14,7 +14,8 @@
  *
  * On failure: a throw, a declared error or a passed deadline sends the job back with exponential backoff;
  * kill -9 sends it back as soon as the server has ended the worker's session; a worker that comes back late
- * finds its completion refused and rolls back.
+ * finds its completion refused and rolls back; a long transaction elsewhere slows down no claims but those of names
+ * with limits.
  */
 export { jobDefaults, newJob, type JobOptions, type JobRequest } from './job.ts';
 export { createJobs, type Jobs, type JobsOptions, type NewJob } from './create-jobs.ts';

@@ -24,7 +24,7 @@ export interface JobHandlerOptions {
   /**
    * Whether jobs share transactions, up to 50 or 200 ms of them in one: many times the rate for short jobs that write.
    * Where one fails, all of its group run once more, each behind a savepoint. Not for jobs that wait for something
-   * outside, which would hold up the others and keep a transaction open. Give the worker a `concurrency` of 50 or more.
+   * outside, which would hold up the others and keep a transaction open. Give the worker a `concurrency` of 200 or more.
    * In a group nothing is told of `progress`. Default false.
    */
   readonly group?: boolean;

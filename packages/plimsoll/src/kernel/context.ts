@@ -27,7 +27,8 @@ export interface ContextGiven {
   readonly signal?: AbortSignal | undefined;
   readonly cancellation?: Cancellation | undefined;
   readonly caller?: Caller | undefined;
-  readonly seen?: Seen | undefined;
+  /** A function is asked when it is first read. */
+  readonly seen?: Seen | (() => Seen) | undefined;
   readonly strong?: boolean | undefined;
   readonly path?: readonly string[] | undefined;
   /** Instead of a correlation id, which its root has. */
@@ -41,7 +42,8 @@ interface Origin {
   readonly causationId: string | undefined;
   readonly deadlineAtMs: number;
   readonly cancellation: Cancellation | undefined;
-  readonly seen: Seen;
+  /** Undefined under another context: then it is that one's. */
+  readonly seen: Seen | (() => Seen) | undefined;
   readonly strong: boolean;
   readonly operation: string | undefined;
   readonly above: RequestContext | undefined;
@@ -68,8 +70,6 @@ export class RequestContext {
   readonly deadlineAtMs: number;
   /** Cancelled when the caller goes away; undefined when nothing tells. */
   readonly cancellation: Cancellation | undefined;
-  /** The causality token: what this client has seen. Shared by all hops of one request. */
-  readonly seen: Seen;
   /** Set under a command: its decisions must not rest on a replica that lags, so its queries read the primary. */
   readonly strong: boolean;
   /** Whether this work may come again under its key; what it does is then recorded with the key. */
@@ -82,6 +82,7 @@ export class RequestContext {
   replayed = false;
   /** Calls so far, by operation; counted where keys are stable. */
   #calls: Map<string, number> | undefined = undefined;
+  #seen: Seen | (() => Seen) | undefined;
   readonly #above: RequestContext | undefined;
   readonly #keySuffix: string;
   #key: string | undefined;
@@ -94,7 +95,7 @@ export class RequestContext {
     this.causationId = origin.causationId;
     this.deadlineAtMs = origin.deadlineAtMs;
     this.cancellation = origin.cancellation;
-    this.seen = origin.seen;
+    this.#seen = origin.seen;
     this.strong = origin.strong;
     this.operation = origin.operation;
     this.#above = origin.above;
@@ -107,6 +108,14 @@ export class RequestContext {
   /** One id for everything that one outside request set off. */
   get correlationId(): string {
     return this.span.root.correlationId;
+  }
+
+  /** The causality token: what this client has seen. Shared by all hops of one request; most work of tasks needs none. */
+  get seen(): Seen {
+    let seen = this.#seen ?? this.#above?.seen;
+    if (typeof seen !== 'object') seen = seen === undefined ? new Seen() : seen();
+    this.#seen = seen;
+    return seen;
   }
 
   /** Names this piece of work, each time it comes where the key is stable: the idempotency key to pass to the outside. */
@@ -235,7 +244,7 @@ export function createContext(given: ContextGiven = {}): RequestContext {
     causationId: given.causationId,
     deadlineAtMs: given.deadlineAtMs ?? Infinity,
     cancellation: given.cancellation ?? (signal === undefined ? undefined : Cancellation.of(signal)),
-    seen: given.seen ?? new Seen(),
+    seen: given.seen,
     strong: given.strong ?? false,
     operation: path.at(-1),
     above: undefined,
@@ -261,7 +270,7 @@ export function enterOperation(
   timeoutMs: number | undefined,
   { strong = above.strong, keySuffix = '', clock = systemClock }: HopOptions = {},
 ): RequestContext {
-  const { causationId, caller, seen, cancellation, deadlineAtMs } = above;
+  const { causationId, caller, cancellation, deadlineAtMs } = above;
   return new RequestContext({
     span: childSpan(above.span),
     caller,
@@ -269,7 +278,7 @@ export function enterOperation(
     deadlineAtMs:
       timeoutMs === undefined ? deadlineAtMs : Math.min(deadlineAtMs, clock.monotonicMs() + timeoutMs),
     cancellation,
-    seen,
+    seen: undefined,
     strong,
     operation,
     above,
@@ -291,14 +300,14 @@ export function sameWork(
   keySuffix = '',
   caller: Caller = context.caller,
 ): RequestContext {
-  const { span, causationId, deadlineAtMs, cancellation, seen, strong, operation, keyIsStable } = context;
+  const { span, causationId, deadlineAtMs, cancellation, strong, operation, keyIsStable } = context;
   return new RequestContext({
     span,
     caller,
     causationId,
     deadlineAtMs,
     cancellation,
-    seen,
+    seen: undefined,
     strong,
     operation,
     above: context,

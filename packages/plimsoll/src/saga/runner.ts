@@ -298,7 +298,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       causationId: `saga:${id}`,
       key: `saga:${id}${place === undefined ? '' : `/${place}`}`,
       caller,
-      seen: database.seenUntilNow(),
+      seen: () => database.seenUntilNow(),
       cancellation: control?.cancellation,
       ...(task === undefined ? {} : { span: taskSpan(task) }),
     });

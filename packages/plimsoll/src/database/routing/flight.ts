@@ -17,6 +17,7 @@ interface DriverQuery {
   prepare(connection: WireConnection): void;
   _getRows(connection: WireConnection): void;
   handleCommandComplete(message: { readonly text: string }, connection: unknown): void;
+  hasBeenParsed(connection: WireConnection): boolean;
 }
 
 export interface Flight extends pg.QueryConfig {
@@ -69,6 +70,27 @@ export function sendFlight(
   const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult[]>();
   driven.callback = (error, results) => {
     if (error === null) resolve(Array.isArray(results) ? results : [results]);
+    else reject(error);
+  };
+  client.query(query);
+  return promise;
+}
+
+/**
+ * Sends a statement that is the same as the one before on this connection, which the server keeps parsed and planned
+ * until the next one: only its values. Both must have values.
+ */
+export function sendAgain<R extends pg.QueryResultRow>(
+  client: pg.ClientBase,
+  text: string,
+  values: readonly unknown[],
+): Promise<pg.QueryResult<R>> {
+  const query = new pg.Query({ text, values: [...values] });
+  const driven = query as unknown as DriverQuery;
+  driven.hasBeenParsed = () => true;
+  const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult<R>>();
+  driven.callback = (error, result) => {
+    if (error === null) resolve(result as pg.QueryResult<R>);
     else reject(error);
   };
   client.query(query);
