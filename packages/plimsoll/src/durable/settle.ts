@@ -86,7 +86,8 @@ export function cancelRequests(worker: number): Sql {
     where worker = ${worker} and state = 'running' and cancel_reason is not null`;
 }
 
-function describeError(error: unknown): {
+/** What is kept of a failure: at most 2000 characters of its message and 4000 of its stack. */
+export function describeError(error: unknown): {
   readonly message: string;
   readonly code?: string;
   readonly stack?: string;
