@@ -190,6 +190,7 @@ test('tells of each try how it ended, with the correlation id of whoever enqueue
       well: [snooze(1), 'done'],
       badly: [retry({ delayMs: 0, reason: 'closed' }), new Error('no')],
       never: [cancel('gone')],
+      unkept: [1n],
     };
     await using _worker = await start(async (input) => {
       const [next, ...later] = answers[input as string] ?? [];
@@ -199,9 +200,11 @@ test('tells of each try how it ended, with the correlation id of whoever enqueue
     });
     for (const input of Object.keys(answers)) {
       const context = createContext({ correlationId: `request-${input}` });
-      await runInContext(context, () => jobs.add(name, input, { maxAttempts: 2 }));
+      await runInContext(context, () =>
+        jobs.add(name, input, { maxAttempts: input === 'unkept' ? 1 : 2, keepResult: true }),
+      );
     }
-    await expect.poll(() => told.length, soon).toBe(5);
+    await expect.poll(() => told.length, soon).toBe(6);
     const of = (input: string): unknown[] =>
       told
         .filter(({ correlationId }) => correlationId === `request-${input}`)
@@ -215,6 +218,7 @@ test('tells of each try how it ended, with the correlation id of whoever enqueue
       ['parked', 2, 'job', 'Error: no'],
     ]);
     expect(of('never')).toEqual([['cancelled', 1, 'job', undefined]]);
+    expect(of('unkept')).toEqual([['parked', 1, 'job', expect.stringContaining('BigInt') as string]]);
   } finally {
     stop();
   }

@@ -176,6 +176,9 @@ export const outcomes: readonly JobDriverCase[] = [
       const { acceptedAt, ...status } = (await one.jobs.status(id)) ?? assert.fail('no status');
       assert.deepEqual(status, { jobId: id, name: one.name, state: 'done', result: { rows: 7 } });
       assert.match(acceptedAt, /^\d{4}-\d\d-\d\dT/);
+      // What has ended is not to be cancelled any more.
+      assert.equal(await one.jobs.cancel(id, 'too late'), undefined);
+      assert.equal((await one.jobs.status(id))?.state, 'done');
     },
   },
   {

@@ -112,6 +112,7 @@ export const working: readonly JobDriverCase[] = [
       await eventually('it has begun', () => happened.length === 1);
       const second = await one.jobs.add(one.name, 2);
       const stopped = worker.stop().then(() => happened.push('stopped'));
+      for (let n = 0; n < 20; n += 1) assert.equal((await one.jobs.status(first))?.state, 'running');
       go.resolve();
       await stopped;
       assert.deepEqual(happened, [1, 'done', 'stopped']);
@@ -165,6 +166,25 @@ export const working: readonly JobDriverCase[] = [
       assert.deepEqual(tries, [['input', id, 2]]);
       const [letter] = await one.jobs.deadLetters({ ids: [id] });
       assert.deepEqual([letter?.attempts, letter?.error?.message], [2, 'its last try']);
+    },
+  },
+  {
+    name: 'a job that somebody has asked to end, and whose process is killed, is not run again',
+    async run(driver) {
+      const one = openOne(driver);
+      let id = '';
+      await killInAJob(driver, one.name, async () => {
+        id = await one.jobs.add(one.name, 1, { keepResult: true });
+      });
+      assert.deepEqual(await one.jobs.cancel(id, 'changed my mind'), { state: 'asked' });
+      let ran = false;
+      await using _worker = await startWorker(one, async () => void (ran = true));
+      await eventually(
+        'it has ended',
+        async () => (await one.jobs.status(id))?.state === 'cancelled',
+        driver.takeoverMs,
+      );
+      assert.deepEqual([(await one.jobs.status(id))?.reason, ran], ['changed my mind', false]);
     },
   },
   {
