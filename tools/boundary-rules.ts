@@ -16,7 +16,7 @@ const layers: readonly (readonly string[])[] = [
   ['views'],
   ['modules'],
   ['gateway', 'telemetry', 'client', 'boundaries'],
-  ['express', 'redis', 'memcached', 'http-client'],
+  ['express', 'redis', 'memcached', 'bullmq', 'http-client'],
   ['app'],
   ['nest'],
   ['testing'],

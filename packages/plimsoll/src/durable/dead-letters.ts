@@ -62,14 +62,19 @@ export function replayParked(filter: ParkedFilter): Sql {
  * condition: all of them are never meant.
  */
 export function discardParked(filter: ParkedFilter): Sql {
-  if (Object.values(filter).every((value) => value === undefined)) {
-    throwIfProblems('discardParked', [
-      { path: 'filter', message: 'is empty; say which: ids, name, errorCode, parkedBefore and so on' },
-    ]);
-  }
+  assertSomeFilter(filter);
   return sql`
     delete from plimsoll.task
     where id = any(array(select id from plimsoll.task where ${parked(filter)} order by seq for update skip locked))`;
+}
+
+/** PL_CONFIG without any condition. */
+export function assertSomeFilter(filter: ParkedFilter): void {
+  if (Object.values(filter).every((value) => value === undefined)) {
+    throwIfProblems('discard', [
+      { path: 'filter', message: 'is empty; say which: ids, name, errorCode, parkedBefore and so on' },
+    ]);
+  }
 }
 
 function parked(filter: ParkedFilter): Sql {

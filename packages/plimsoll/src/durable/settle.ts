@@ -100,7 +100,8 @@ export function cancelRequests(ids: readonly string[]): Sql {
     where id = any(${ids}::uuid[]) and state is not distinct from 'running' and cancel_reason is not null`;
 }
 
-function describeError(error: unknown): {
+/** What is kept of a failure: at most 2000 characters of its message and 4000 of its stack. */
+export function describeError(error: unknown): {
   readonly message: string;
   readonly code?: string;
   readonly stack?: string;

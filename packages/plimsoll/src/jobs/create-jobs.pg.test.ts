@@ -7,7 +7,8 @@ import { sql } from '../database/sql.ts';
 import { createWorker } from '../durable/worker.ts';
 import { queries, type QueryMessage } from '../kernel/channels.ts';
 import { createContext, runInContext } from '../kernel/context.ts';
-import { createJobs, type Jobs } from './create-jobs.ts';
+import { createJobs } from './create-jobs.ts';
+import type { Jobs } from './jobs.ts';
 import { jobHandler } from './job-handler.ts';
 
 let server: TestDatabase;

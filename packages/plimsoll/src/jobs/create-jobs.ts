@@ -2,21 +2,18 @@ import type { Database } from '../database/database.ts';
 import { sqlState } from '../database/failures.ts';
 import { cancelTask, type CancelAnswer } from '../durable/cancel.ts';
 import { coalesce } from '../durable/coalesce.ts';
-import {
-  discardParked,
-  listParked,
-  replayParked,
-  type DeadLetter,
-  type ParkedFilter,
-} from '../durable/dead-letters.ts';
+import { discardParked, listParked, replayParked, type DeadLetter } from '../durable/dead-letters.ts';
+import { setLimits, setPaused } from '../durable/limits.ts';
 import { newTaskId } from '../durable/task-id.ts';
-import { setLimits, setPaused, type QueueLimits } from '../durable/limits.ts';
 import { insertTasks, insertUnique, type NewTask, type OnDuplicate } from '../durable/task.ts';
 import { createWakeUp } from '../durable/wake-up.ts';
+import { createWorker, type Worker, type WorkerOptions } from '../durable/worker.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
+import { jobHandler, type TransactionalJob } from './job-handler.ts';
 import { newJob, type JobOptions } from './job.ts';
-import { jobStatus, type JobStatus } from './receipt.ts';
+import { uniqueProblems, type Jobs, type NewJob } from './jobs.ts';
+import { jobIdPattern, jobStatus } from './receipt.ts';
 
 /** At most so many jobs in one statement. */
 const chunk = 1_000;
@@ -27,38 +24,20 @@ export interface JobsOptions {
   readonly announce?: () => void;
 }
 
-/** Jobs from outside of transactions: enqueued, looked at and dealt with by who operates them. */
-export interface Jobs {
-  /**
-   * Enqueues one; resolves with its id when it is committed. Those added while others are being written share one
-   * statement, so many callers cost little more than one. With `unique`, the id is that of the job that is there. In a transaction of your own use `insertTasks`.
-   */
+/** Jobs in PostgreSQL. */
+export interface PostgresJobs extends Jobs {
+  /** Those added while others are being written share one statement. In a transaction of your own use `insertTasks`. */
   add(name: string, input: unknown, options?: JobOptions): Promise<string>;
-  /** Enqueues all of them or none; resolves with their ids. PL_CONFIG for one with `unique`: add those one by one. */
+  /** All of them or none. */
   addAll(jobs: readonly NewJob[]): Promise<readonly string[]>;
-  /** Undefined when there is none of that id that has not ended. */
-  cancel(id: string, reason: string): Promise<CancelAnswer | undefined>;
-  status(id: string): Promise<JobStatus | undefined>;
-  /** The newest first; at most `limit`, by default 100. */
-  deadLetters(filter?: ParkedFilter, limit?: number): Promise<readonly DeadLetter[]>;
-  /** Dead letters back to work; returns how many. */
-  replay(filter: ParkedFilter): Promise<number>;
-  /** Deletes dead letters; returns how many. PL_CONFIG for an empty filter. */
-  discard(filter: ParkedFilter): Promise<number>;
-  /** Sets what holds for all jobs of a name, instead of what held before; `undefined` lifts it. Within half a second. */
-  limit(name: string, limits: QueueLimits | undefined): Promise<void>;
-  /** From then on no job of the name begins, within half a second; what is under way ends. */
-  pause(name: string): Promise<void>;
-  resume(name: string): Promise<void>;
+  /** What a function writes with `tx` and the end of its job commit together. */
+  work(handlers: ReadonlyMap<string, TransactionalFunction>, options?: PostgresWorkerOptions): Worker;
 }
 
-export interface NewJob extends JobOptions {
-  /** The command's id, or the name of a handler. */
-  readonly name: string;
-  readonly input: unknown;
-}
+export type TransactionalFunction = (input: never, job: TransactionalJob) => Promise<unknown>;
+export type PostgresWorkerOptions = Omit<WorkerOptions, 'database' | 'handlers'>;
 
-export function createJobs({ database, announce = createWakeUp(database) }: JobsOptions): Jobs {
+export function createJobs({ database, announce = createWakeUp(database) }: JobsOptions): PostgresJobs {
   const write = coalesce<NewTask, undefined>(
     async (tasks) => {
       await database.execute(insertTasks(tasks));
@@ -83,12 +62,7 @@ export function createJobs({ database, announce = createWakeUp(database) }: Jobs
     },
     async addAll(jobs) {
       const tasks = jobs.map(asTask);
-      throwIfProblems(
-        'addAll',
-        jobs.flatMap(({ unique }, index) =>
-          unique === undefined ? [] : [{ path: `${index}.unique`, message: 'is for add(), one by one' }],
-        ),
-      );
+      throwIfProblems('addAll', uniqueProblems(jobs));
       await database.transaction(async (tx) => {
         for (let from = 0; from < tasks.length; from += chunk)
           await tx.execute(insertTasks(tasks.slice(from, from + chunk)));
@@ -96,7 +70,10 @@ export function createJobs({ database, announce = createWakeUp(database) }: Jobs
       if (tasks.length > 0) announce();
       return tasks.map(({ id }) => id);
     },
-    cancel: (id, reason) => database.maybeOne<CancelAnswer>(cancelTask(id, reason)),
+    async cancel(id, reason) {
+      if (!jobIdPattern.test(id)) return undefined;
+      return database.maybeOne<CancelAnswer>(cancelTask(id, reason));
+    },
     status: (id) => jobStatus(database, id),
     deadLetters: (filter = {}, limit = 100) => database.query<DeadLetter>(listParked(filter, limit)),
     async replay(filter) {
@@ -104,13 +81,19 @@ export function createJobs({ database, announce = createWakeUp(database) }: Jobs
       if (replayed > 0) announce();
       return replayed;
     },
-    discard: (filter) => database.execute(discardParked(filter)),
+    discard: async (filter) => database.execute(discardParked(filter)),
     limit: async (name, limits) => void (await database.execute(setLimits(name, limits))),
     pause: async (name) => void (await database.execute(setPaused(name, true))),
     async resume(name) {
       await database.execute(setPaused(name, false));
       announce();
     },
+    work: (handlers, options) =>
+      createWorker({
+        ...options,
+        database,
+        handlers: new Map([...handlers].map(([name, run]) => [name, jobHandler(database, run)])),
+      }),
   };
 }
 
@@ -118,7 +101,10 @@ function asTask({ name, input, ...options }: NewJob): NewTask {
   return newJob(currentContext() ?? createContext(), { ...options, id: newTaskId(), name, input });
 }
 
-/** Data that the server cannot take (class 22), or that a constraint refuses (23): of one of them, not of all. */
+/**
+ * Data that is no JSON (a TypeError, before it is sent), that the server cannot take (class 22), or that a constraint
+ * refuses (23): of one of them, not of all.
+ */
 function isOfOneRow(error: unknown): boolean {
-  return /^2[23]/.test(sqlState(error) ?? '');
+  return error instanceof TypeError || /^2[23]/.test(sqlState(error) ?? '');
 }

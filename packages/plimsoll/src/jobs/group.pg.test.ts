@@ -10,8 +10,9 @@ import { snooze } from '../durable/outcome.ts';
 import type { ClaimedTask } from '../durable/task.ts';
 import { createWorker } from '../durable/worker.ts';
 import { Cancellation } from '../kernel/cancellation.ts';
-import { createJobs, type Jobs } from './create-jobs.ts';
-import { jobHandler, type RunningJob } from './job-handler.ts';
+import { createJobs } from './create-jobs.ts';
+import type { Jobs } from './jobs.ts';
+import { jobHandler, type TransactionalJob } from './job-handler.ts';
 
 let server: TestDatabase;
 let database: Database;
@@ -39,7 +40,7 @@ beforeEach(async () => {
   };
 });
 
-async function start(run: (n: number, job: RunningJob) => Promise<unknown>): Promise<void> {
+async function start(run: (n: number, job: TransactionalJob) => Promise<unknown>): Promise<void> {
   const started = createWorker({
     database,
     handlers: new Map([['work', jobHandler(database, run, { group: true })]]),
@@ -53,7 +54,7 @@ async function start(run: (n: number, job: RunningJob) => Promise<unknown>): Pro
 }
 const add = (count: number): Promise<readonly string[]> =>
   jobs.addAll(Array.from({ length: count }, (_, input) => ({ name: 'work', input })));
-const effect = (n: number, { tx }: RunningJob): Promise<number> =>
+const effect = (n: number, { tx }: TransactionalJob): Promise<number> =>
   tx.execute(sql`insert into effect (n) values (${n})`);
 const left = sql`select count(*)::int as n from plimsoll.task`;
 const soon = { timeout: 10_000, interval: 10 };

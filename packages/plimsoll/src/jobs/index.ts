@@ -18,10 +18,18 @@
  * with limits.
  */
 export { jobDefaults, newJob, type JobOptions, type JobRequest } from './job.ts';
-export { createJobs, type Jobs, type JobsOptions, type NewJob } from './create-jobs.ts';
+export type { Jobs, JobWorker, JobWorkerOptions, NewJob } from './jobs.ts';
+export type { JobFunction, JobTry, RunningJob } from './running-job.ts';
+export {
+  createJobs,
+  type JobsOptions,
+  type PostgresJobs,
+  type PostgresWorkerOptions,
+  type TransactionalFunction,
+} from './create-jobs.ts';
 export { createCron, cronDefaults, type CronOptions } from './cron.ts';
 export { type CatchUp, type Schedule } from './schedule.ts';
-export { jobHandler, type JobHandlerOptions, type RunningJob } from './job-handler.ts';
+export { jobHandler, type JobHandlerOptions, type TransactionalJob } from './job-handler.ts';
 export { cancel, retry, snooze, type TaskOutcome } from '../durable/outcome.ts';
 export {
   createWorker,

@@ -7,17 +7,13 @@ import type { TaskHandler } from '../durable/worker.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { signalOf } from '../kernel/deadline.ts';
 import { groupHandler } from './group.ts';
+import type { RunningJob } from './running-job.ts';
 
-/** What the function of a {@link jobHandler} gets besides its input. */
-export interface RunningJob {
+/** What the function of a {@link jobHandler} gets besides its input. What it tells of `progress` is outside of `tx`. */
+export interface TransactionalJob extends RunningJob {
   /** Of the effect and the end of the job; begins with the first statement, so an outside call before holds no connection. */
   readonly tx: Transaction;
-  /** Its `id` is the same on every try: the idempotency key to pass to the outside. */
   readonly task: ClaimedTask;
-  /** Aborts when somebody cancels the job, its worker loses it, or its time limit is over. Made when first read. */
-  readonly signal: AbortSignal;
-  /** Tells how far it is, at once and outside of `tx`; `jobStatus` shows the last one. JSON. */
-  readonly progress: (progress: unknown) => Promise<void>;
 }
 
 export interface JobHandlerOptions {
@@ -39,7 +35,7 @@ export interface JobHandlerOptions {
  */
 export function jobHandler<Input>(
   database: Database,
-  run: (input: Input, job: RunningJob) => Promise<unknown>,
+  run: (input: Input, job: TransactionalJob) => Promise<unknown>,
   options: JobHandlerOptions = {},
 ): TaskHandler {
   if (options.group === true) {
@@ -56,7 +52,7 @@ export function jobHandler<Input>(
     );
 }
 
-function runningJob(task: ClaimedTask, tx: Transaction, progress: RunningJob['progress']): RunningJob {
+function runningJob(task: ClaimedTask, tx: Transaction, progress: RunningJob['progress']): TransactionalJob {
   const context = currentContext() ?? createContext();
   let signal: AbortSignal | undefined;
   return {

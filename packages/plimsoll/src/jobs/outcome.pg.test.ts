@@ -13,7 +13,7 @@ import { insertTasks } from '../durable/task.ts';
 import { createWorker } from '../durable/worker.ts';
 import { tasks as taskChannel, type TaskMessage } from '../kernel/channels.ts';
 import { createContext } from '../kernel/context.ts';
-import { jobHandler, type RunningJob } from './job-handler.ts';
+import { jobHandler, type TransactionalJob } from './job-handler.ts';
 import { newJob, type JobOptions } from './job.ts';
 import { acceptJob, jobStatus } from './receipt.ts';
 
@@ -21,7 +21,7 @@ let server: TestDatabase;
 let database: Database;
 let worker: Loop;
 /** What the next jobs do, by name. */
-let run: (input: unknown, job: RunningJob) => Promise<unknown>;
+let run: (input: unknown, job: TransactionalJob) => Promise<unknown>;
 const ended: Pick<TaskMessage, 'outcome' | 'attempt'>[] = [];
 const stopListening = taskChannel.subscribe((message) => {
   if (message.scope === database?.scope) ended.push({ outcome: message.outcome, attempt: message.attempt });

@@ -37,7 +37,8 @@ export function acceptJob(job: NewTask, recording: Sql = sql`select 1`): Sql {
     ${insertTasks([job], sql`exists (select from recorded)`)}`;
 }
 
-const uuid = /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i;
+/** What ids of ours look like; anything else is the id of no job. */
+export const jobIdPattern = /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i;
 
 interface Row {
   readonly name: string;
@@ -61,7 +62,7 @@ export async function jobStatus(
   database: Pick<Queryable, 'maybeOne'>,
   jobId: string,
 ): Promise<JobStatus | undefined> {
-  if (!uuid.test(jobId)) return undefined;
+  if (!jobIdPattern.test(jobId)) return undefined;
   const row = await database.maybeOne<Row>(sql`
     select coalesce(t.name, r.name) as name, coalesce(r.accepted_at, t.created_at) as "acceptedAt",
       r.outcome, r.result, r.reason, t.state, t.attempt, t.max_attempts as "maxAttempts", t.progress,
@@ -100,7 +101,10 @@ export async function forgetReceipts(
 }
 
 /** As over HTTP: an error below 500 and a declared one are explained, of any other only the code is told. */
-function publicError({ message, code }: NonNullable<Row['lastError']>): NonNullable<JobStatus['lastError']> {
+export function publicError({
+  message,
+  code,
+}: NonNullable<Row['lastError']>): NonNullable<JobStatus['lastError']> {
   if (typeof code !== 'string' || !Object.hasOwn(errorTable, code))
     return { code: 'INTERNAL', message: 'Internal error; the log has the whole of it.' };
   const { status, summary } = errorTable[code as ErrorCode];

@@ -6,6 +6,7 @@
  * it uses are {@link fake}, and those keep to their contracts. {@link placements} and {@link underFaults} run the
  * same body wherever the parts of an app can be, and with faults that a seed repeats. {@link checkHistory} and
  * {@link CausalityChecker} find each read that hides from its client what he has written, read, or must know of.
+ * {@link jobDriverCases} are the promises of a driver of jobs, to be tried on one of your own.
  */
 export { checkHistory } from './causality/check-history.ts';
 export { CausalityChecker, checkerDefaults, type CheckerOptions } from './causality/checker.ts';
@@ -25,6 +26,8 @@ export type {
 export type { CausalSystem, Client, RowRead, RowWritten } from './causality/system.ts';
 export { runWorkload, type WorkloadReport } from './causality/workload.ts';
 export { workloadDefaults, type SessionCounts, type WorkloadOptions } from './causality/workload-options.ts';
+export { jobDriverCases } from '../jobs/driver-suite/suite.ts';
+export { workUntilKilled, type JobDriverCase, type TriedJobDriver } from '../jobs/driver-suite/harness.ts';
 export { fake, type FakeHandlers } from './fake.ts';
 export {
   faultDefaults,
