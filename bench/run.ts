@@ -24,6 +24,7 @@ const areas = [
   'overload',
   'resilience',
   'routing',
+  'views',
 ];
 const condition = '--conditions=plimsoll:source';
 
