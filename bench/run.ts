@@ -21,6 +21,7 @@ const areas = [
   'durable',
   'gateway',
   'idempotency',
+  'outbox',
   'overload',
   'resilience',
   'routing',
