@@ -21,9 +21,11 @@ const areas = [
   'durable',
   'gateway',
   'idempotency',
+  'outbox',
   'overload',
   'resilience',
   'routing',
+  'views',
 ];
 const condition = '--conditions=plimsoll:source';
 

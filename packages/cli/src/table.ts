@@ -1,4 +1,4 @@
-/** Rows under a heading, each column as wide as its widest cell but at most `widest`; numbers to the right. */
+/** Rows under a heading, each column as wide as its widest cell but at most `widest`; those of numbers to the right. */
 export function table(
   heading: readonly string[],
   rows: readonly (readonly (string | number)[])[],
@@ -8,7 +8,9 @@ export function table(
   const widths = heading.map((title, column) =>
     Math.max(title.length, ...shown.map((row) => row[column]?.length ?? 0)),
   );
-  const isNumber = heading.map((_title, column) => rows.every((row) => typeof row[column] === 'number'));
+  const isNumber = heading.map((_title, column) =>
+    rows.every((row) => typeof row[column] === 'number' || row[column] === ''),
+  );
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, column) => {

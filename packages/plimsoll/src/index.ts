@@ -32,6 +32,7 @@ export {
   type SubscriptionContext,
 } from './modules/module.ts';
 export { eraseSubject, type Erasure, type ErasureRequest } from './modules/erase-subject.ts';
+export { type Unerased } from './modules/unerased.ts';
 export { saga, type Run, type Saga } from './saga/saga.ts';
 export { policyFor, type ModulePolicy, type ModulePolicyOverride } from './modules/module-policies.ts';
 export { cached, type CachedQuery, type CallerPart, type QueryCacheOptions } from './modules/query-cache.ts';

@@ -182,7 +182,9 @@ test('parked deliveries are listed, tried again, and skipped with a reason', asy
 test('erase takes the data of a person out', async () => {
   const erased = await run('erase', '--subject', 'ada', '--why', 'article 17');
   expect(erased).toMatchObject({ code: 0 });
-  expect(erased.out).toBe('2 events and 0 deliveries of ada are without its personal data now\n');
+  expect(erased.out).toBe(
+    'of ada are without personal data now: 2 events, 0 deliveries, 0 jobs, 0 sagas; 0 recorded answers are gone\n',
+  );
   expect((await run('list')).out).not.toContain('ada@example.com');
 });
 

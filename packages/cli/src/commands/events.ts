@@ -83,9 +83,9 @@ export const events: CommandGroup = {
       answer: skip,
     }),
     erase: onDatabase({
-      summary: 'take the personal data of one person out of the log',
+      summary: 'take the personal data of one person out of the log and of all work that is kept',
       options: {
-        subject: { value: '<id>', about: 'whose: what personal.subject of the events gives' },
+        subject: { value: '<id>', about: 'whose: what personal.subject of events, commands and sagas gives' },
         ...decisionOptions,
       },
       notes: 'Exit code 1: something of it is left; what and why is told.',

@@ -94,7 +94,7 @@ const rows = (): Promise<unknown> => database.query(sql`select * from stock.leve
 
 test('a view is listed, shown, built anew, switched to and dropped', async () => {
   expect((await command('list')).out).toMatch(
-    /^view +version  state  position  behind +lag  table\nstock\.levels +1  live +0 +20,000 .* levels_v1\n$/,
+    /^view +version  state  position  behind +lag +table\nstock\.levels +1  live +0 +20000 .* levels_v1\n$/,
   );
   expect((await command('rebuild', 'stock.levels', { rest: '0' })).out).toMatch(
     /^levels_v1_2 is live: 20,000 events in [\d.]+ s\n$/,
@@ -108,13 +108,16 @@ test('a view is listed, shown, built anew, switched to and dropped', async () =>
   expect((await command('rebuild', 'stock.levels', { ...two(), 'no-wait': true })).out).toMatch(
     /^levels_v2 is being built/,
   );
+  expect((await command('list', undefined, two())).out).toMatch(
+    /^stock\.levels version 2: 0 of 20,000 events \(0 %\), 0\/s, \? left$/m,
+  );
   expect(await answer('rebuild', 'stock.levels', { ...two(), 'no-switch': true })).toMatchObject({
     table: 'levels_v2',
     state: 'building',
     position: 20_000,
   });
   expect((await command('show', 'stock.levels', two())).out).toMatch(
-    /levels_v2\n\nversion 1: key sku text; count int; made from stock\.received; history: keep\nversion 2: /,
+    /levels_v2\nstock\.levels version 2: 20,000 of 20,000 events \(100 %\), [\d,]+\/s, 0\.0 s left\n\nversion 1: key sku text; count int; made from stock\.received; history: keep\nversion 2: /,
   );
   expect(await rows()).toEqual([{ sku: 'a', count: 20_000 }]);
   expect(await command('switch', 'stock.levels', two())).toEqual({

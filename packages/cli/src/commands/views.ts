@@ -187,6 +187,7 @@ async function follow(
     stop.abort();
   });
   const [first] = await one(databases, name, table);
+  const before = first?.built?.events ?? 0;
   const startedMs = performance.now();
   try {
     for (;;) {
@@ -199,8 +200,10 @@ async function follow(
       if (status.failure !== null) throw new Error(describeStuck(status));
       if (switches ? status.state === 'live' : status.behind === 0) return status;
       const seconds = (performance.now() - startedMs) / 1_000;
-      const eventsPerSecond = seconds > 0 ? (status.position - (first?.position ?? 0)) / seconds : 0;
-      progress.show(renderProgress(name, { ...status, eventsPerSecond }));
+      const done = status.built?.events ?? 0;
+      // Of late, not with the time during which nobody built it.
+      const eventsPerSecond = seconds > 0 ? (done - before) / seconds : 0;
+      progress.show(renderProgress(name, { done, total: done + status.behind, eventsPerSecond }));
       if (stopped) return undefined;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, lookMs);

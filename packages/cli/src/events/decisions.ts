@@ -105,14 +105,13 @@ export async function erase(
   plan: Plan,
 ): Promise<Report & { readonly code: number }> {
   const subject = needOption(values, 'subject', 'give --subject <id>, the person whose data it is');
-  const declared = plan.modules
-    .flatMap((module) => membersOf(module.contract))
-    .filter((member) => member.kind === 'event');
+  const declared = plan.modules.flatMap((module) => membersOf(module.contract));
   const value = await eraseSubject(database, declared, { subject, ...decisionOf(values) });
   const lines = [
-    `${value.events} events and ${value.deliveries} deliveries of ${subject} are without its personal data now`,
+    `of ${subject} are without personal data now: ${value.events} events, ${value.deliveries} deliveries, ${value.jobs} jobs, ${value.sagas} sagas; ${value.answers} recorded answers are gone`,
     ...value.left.map(
-      ({ type, version, events, why }) => `left: ${events} of ${type} version ${version}: ${why}`,
+      ({ kind, name, version, count, why }) =>
+        `left: ${count} ${kind}${count === 1 ? '' : 's'} ${name}${version === undefined ? '' : ` version ${version}`}: ${why}`,
     ),
     ...(value.complete
       ? []

@@ -27,6 +27,9 @@ export function renderSaga(saga: SagaDetails): string {
     ['state', saga.state === 'stuck' && saga.undoing ? 'stuck, while it is being undone' : saga.state],
     ['started', `${time(saga.startedAt)} UTC, by request ${saga.correlationId}`],
     ...(saga.parent === null ? [] : [['parent', saga.parent] as const]),
+    ...(saga.erasedAt === null
+      ? []
+      : [['erased', `${time(saga.erasedAt)} UTC, what it was given and what came of it`] as const]),
     ...(saga.nextAt === null ? [] : [['next', `${time(saga.nextAt)} UTC`] as const]),
     ['input', JSON.stringify(saga.input) ?? ''],
     ...(saga.result === undefined ? [] : [['result', JSON.stringify(saga.result)] as const]),

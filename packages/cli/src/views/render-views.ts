@@ -1,4 +1,5 @@
 import type { ViewStatus } from 'plimsoll/views';
+import { table } from '../table.ts';
 
 const number = (value: number): string => value.toLocaleString('en-US');
 
@@ -10,45 +11,29 @@ export function spanText(seconds: number): string {
   return `${Number((seconds / 3_600).toPrecision(2))} h`;
 }
 
-/** Columns under their headings; the numeric ones to the right. */
-export function renderTable(
-  headings: readonly string[],
-  rows: readonly (readonly string[])[],
-  numeric: ReadonlySet<number>,
-): string {
-  const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
-  );
-  return [headings, ...rows]
-    .map((row) =>
-      row
-        .map((cell, column) =>
-          numeric.has(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
 export function renderViews(tables: readonly ViewStatus[]): string {
   if (tables.length === 0) return 'no view has a table yet';
   const rows = tables.map((each) => [
     `${each.schema}.${each.name}`,
-    String(each.version),
+    each.version,
     each.failure === null ? each.state : `${each.state}, stuck`,
-    each.state === 'retired' ? '' : number(each.position),
-    each.state === 'retired' ? '' : number(each.behind),
-    each.state === 'retired' ? '' : spanText(each.behindSeconds),
+    ...(each.state === 'retired' ? ['', '', ''] : [each.position, each.behind, spanText(each.behindSeconds)]),
     each.table,
   ]);
-  const table = renderTable(
-    ['view', 'version', 'state', 'position', 'behind', 'lag', 'table'],
-    rows,
-    new Set([1, 3, 4, 5]),
-  );
+  const building = tables.filter(({ state }) => state === 'building').map(describeBuild);
   const stuck = tables.filter(({ failure }) => failure !== null).map(describeStuck);
-  return [table, ...stuck].join('\n');
+  const headings = ['view', 'version', 'state', 'position', 'behind', 'lag', 'table'];
+  return [table(headings, rows), ...building, ...stuck].join('\n');
+}
+
+function describeBuild(status: ViewStatus): string {
+  const { schema, name, version, position, head, built } = status;
+  const events = built?.events ?? 0;
+  return renderProgress(`${schema}.${name} version ${version}`, {
+    done: events,
+    total: events + head - position,
+    eventsPerSecond: built?.eventsPerSecond ?? 0,
+  });
 }
 
 export function describeStuck({ schema, name, version, failure }: ViewStatus): string {
@@ -57,13 +42,14 @@ export function describeStuck({ schema, name, version, failure }: ViewStatus): s
 
 /** Of a table that is being built: how far, how fast, how long still. */
 export interface BuildProgress {
-  readonly position: number;
-  readonly head: number;
+  /** Events that are in it, of those that it is made from. */
+  readonly done: number;
+  readonly total: number;
   readonly eventsPerSecond: number;
 }
 
-export function renderProgress(view: string, { position, head, eventsPerSecond }: BuildProgress): string {
-  const share = head === 0 ? 100 : Math.floor((100 * position) / head);
-  const left = eventsPerSecond > 0 ? spanText((head - position) / eventsPerSecond) : '?';
-  return `${view}: ${number(position)} of ${number(head)} events (${share} %), ${number(Math.round(eventsPerSecond))}/s, ${left} left`;
+export function renderProgress(view: string, { done, total, eventsPerSecond }: BuildProgress): string {
+  const share = total === 0 ? 100 : Math.floor((100 * done) / total);
+  const left = eventsPerSecond > 0 ? spanText((total - done) / eventsPerSecond) : '?';
+  return `${view}: ${number(done)} of ${number(total)} events (${share} %), ${number(Math.round(eventsPerSecond))}/s, ${left} left`;
 }

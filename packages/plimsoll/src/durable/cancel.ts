@@ -13,7 +13,7 @@ export function cancelTask(id: string, reason: string): Sql {
     with found as (select id, state from plimsoll.task where id = ${id} for update),
       gone as (
         delete from plimsoll.task t using found
-        where t.id = found.id and found.state <> 'running' returning t.id, kind, name, created_at, keep_result),
+        where t.id = found.id and found.state <> 'running' returning t.id, kind, name, created_at, keep_result, correlation_id, causation_id),
       told as (${tellCancelled(reason)}),
       asked as (
         update plimsoll.task t set cancel_reason = ${reason} from found

@@ -46,7 +46,7 @@ export function releaseSnoozed(task: ClaimedTask, delayMs: number): Sql {
 /** Ends a task for good that has no effect; a receipt of it says why. */
 export function endCancelled(task: ClaimedTask, reason: string): Sql {
   return sql`
-    with gone as (delete from plimsoll.task where ${ours(task)} returning id, kind, name, created_at, keep_result),
+    with gone as (delete from plimsoll.task where ${ours(task)} returning id, kind, name, created_at, keep_result, correlation_id, causation_id),
       told as (${tellCancelled(reason)})
     select 'cancelled' as state from gone`;
 }
@@ -54,8 +54,8 @@ export function endCancelled(task: ClaimedTask, reason: string): Sql {
 /** A part of a statement with `gone`, the tasks that it has deleted. */
 export function tellCancelled(reason: string): Sql {
   return sql`
-    insert into plimsoll.job_receipt (id, name, accepted_at, outcome, reason, ended_at)
-    select id, name, created_at, 'cancelled', ${reason}, now() from gone
+    insert into plimsoll.job_receipt (id, name, accepted_at, outcome, reason, ended_at, correlation_id, causation_id)
+    select id, name, created_at, 'cancelled', ${reason}, now(), correlation_id, causation_id from gone
     where kind = 'job' and (keep_result or exists (select from plimsoll.job_receipt r where r.id = gone.id))
     on conflict (id) do update set outcome = 'cancelled', reason = excluded.reason, ended_at = now()`;
 }
@@ -63,8 +63,8 @@ export function tellCancelled(reason: string): Sql {
 /** Keeps the result of a job that is done; part of the transaction that ends it. */
 export function keepResult(task: ClaimedTask, result: unknown): Sql {
   return sql`
-    insert into plimsoll.job_receipt (id, name, outcome, result, ended_at)
-    values (${task.id}, ${task.name}, 'done', ${sql.json(result ?? null)}, now())
+    insert into plimsoll.job_receipt (id, name, outcome, result, ended_at, correlation_id, causation_id)
+    values (${task.id}, ${task.name}, 'done', ${sql.json(result ?? null)}, now(), ${task.correlationId}, ${task.causationId})
     on conflict (id) do update set outcome = 'done', result = excluded.result, ended_at = now()`;
 }
 

@@ -25,6 +25,8 @@ export interface RequestLike {
 export interface HttpIdempotencyOptions<Request> {
   /** Whose keys these are, such as a tenant or an API key's hash. Default the caller of the request context. */
   client?(request: Request): string | undefined;
+  /** Whose personal data the answer holds, for `eraseSubject`. Default nobody's. */
+  subject?(request: Request): string | undefined;
 }
 
 /** The effect alone, or with what is asked of the outside before it. */
@@ -48,6 +50,7 @@ export function requestOf<Request extends RequestLike>(
       options.client === undefined
         ? clientOf(currentContext()?.caller ?? {})
         : (options.client(request) ?? ''),
+    subject: options.subject?.(request),
     input: { body, params, query },
   };
 }

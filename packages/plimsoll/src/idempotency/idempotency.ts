@@ -46,6 +46,8 @@ export interface IdempotentRequest {
   readonly field: string | readonly string[] | undefined;
   /** Whose keys these are, such as a tenant; empty for nobody known. */
   readonly client: string;
+  /** Whose personal data the answer holds, for `eraseSubject`. Default nobody's. */
+  readonly subject?: string | undefined;
   /** What is asked for, as JSON: body, path parameters, query. */
   readonly input: unknown;
 }
@@ -117,7 +119,14 @@ export function createIdempotency(options: IdempotencyOptions): Idempotency {
   );
 
   /** Undefined without a key. */
-  function workOf({ method, route, field, client, input }: IdempotentRequest): KeyedWork | undefined {
+  function workOf({
+    method,
+    route,
+    field,
+    client,
+    subject,
+    input,
+  }: IdempotentRequest): KeyedWork | undefined {
     const sent = readKey(field);
     const scope = `${method} ${route}`;
     if (sent.is === 'unreadable' || (sent.is === 'none' && required))
@@ -129,7 +138,7 @@ export function createIdempotency(options: IdempotencyOptions): Idempotency {
       );
     return sent.is === 'none'
       ? undefined
-      : { scope, client, key: sent.key, fingerprint: fingerprintOf(input) };
+      : { scope, client, key: sent.key, fingerprint: fingerprintOf(input), subject };
   }
 
   /** Runs the effect and what records its answer; an answer that is not kept rolls both back. */

@@ -10,6 +10,8 @@ export interface KeyedWork {
   readonly key: string;
   /** Of what is asked for; see `fingerprintOf`. */
   readonly fingerprint: string;
+  /** Whose personal data the answer holds. Default nobody's. */
+  readonly subject?: string | undefined;
 }
 
 /** Keys of one client are never those of another. Who is not known shares them with all who are not. */
@@ -64,7 +66,7 @@ export function notKept(work: KeyedWork): PlimsollError {
   const { scope, key } = work;
   return new PlimsollError(
     'PL_IDEMPOTENCY_NOT_KEPT',
-    `${shown(work)} was done, and its answer was too large to keep; read what it has done, or raise maxAnswerBytes`,
+    `${shown(work)} was done, and its answer is not kept: it was too large (maxAnswerBytes), or held the data of a person that was erased; read what it has done`,
     { data: { scope, key } },
   );
 }

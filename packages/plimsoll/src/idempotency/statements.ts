@@ -41,12 +41,12 @@ export function findKey({ scope, client, key }: KeyedWork): Sql {
  * JSON; null when it is too large to keep.
  */
 export function recordAnswer(work: KeyedWork, answer: string | null, keepMs: number): Sql {
-  const { scope, client, key, fingerprint } = work;
+  const { scope, client, key, fingerprint, subject = null } = work;
   return sql`
-    insert into plimsoll.idempotency as known (scope, client, key, fingerprint, answer, expires_at)
-    values (${scope}, ${client}, ${key}, ${fingerprint}, ${answer}::json, now() + ${keepMs}::float8 * interval '1 millisecond')
-    on conflict (scope, client, key) do update set fingerprint = excluded.fingerprint, answer = excluded.answer,
-      busy_until = null, attempt = known.attempt + 1, expires_at = excluded.expires_at
+    insert into plimsoll.idempotency as known (scope, client, key, fingerprint, subject, answer, expires_at)
+    values (${scope}, ${client}, ${key}, ${fingerprint}, ${subject}, ${answer}::json, now() + ${keepMs}::float8 * interval '1 millisecond')
+    on conflict (scope, client, key) do update set fingerprint = excluded.fingerprint, subject = excluded.subject,
+      answer = excluded.answer, busy_until = null, attempt = known.attempt + 1, expires_at = excluded.expires_at
     where known.expires_at <= now() or known.busy_until <= now()
     returning 1 as recorded`;
 }
@@ -56,12 +56,12 @@ export function recordAnswer(work: KeyedWork, answer: string | null, keepMs: num
  * under way, or was begun with another input. What was left by whoever began it can be begun again.
  */
 export function claimKey(work: KeyedWork, leaseMs: number, keepMs: number): Sql {
-  const { scope, client, key, fingerprint } = work;
+  const { scope, client, key, fingerprint, subject = null } = work;
   return sql`
-    insert into plimsoll.idempotency as known (scope, client, key, fingerprint, busy_until, expires_at)
-    values (${scope}, ${client}, ${key}, ${fingerprint}, now() + ${leaseMs}::float8 * interval '1 millisecond',
+    insert into plimsoll.idempotency as known (scope, client, key, fingerprint, subject, busy_until, expires_at)
+    values (${scope}, ${client}, ${key}, ${fingerprint}, ${subject}, now() + ${leaseMs}::float8 * interval '1 millisecond',
       now() + ${keepMs}::float8 * interval '1 millisecond')
-    on conflict (scope, client, key) do update set fingerprint = excluded.fingerprint, answer = null,
+    on conflict (scope, client, key) do update set fingerprint = excluded.fingerprint, subject = excluded.subject, answer = null,
       busy_until = excluded.busy_until, attempt = known.attempt + 1, expires_at = excluded.expires_at
     where known.expires_at <= now()
       or (known.busy_until <= now() and known.fingerprint = excluded.fingerprint)
@@ -84,6 +84,26 @@ export function freeClaim(work: KeyedWork, attempt: number): Sql {
     update plimsoll.idempotency set busy_until = now()
     where scope = ${scope} and client = ${client} and key = ${key} and attempt = ${attempt}
       and busy_until is not null`;
+}
+
+/**
+ * Takes the answers of a subject out; the work stays done. What is under way needs those of its own calls, should it be
+ * tried again: a job or delivery by the id of its task, a saga by its own. Answers how many went, and how many stay.
+ */
+export function eraseAnswers(subject: string): Sql {
+  const isOfWork = sql`
+    exists (select 1 from plimsoll.task t where t.id::text = left(known.key, 36))
+    or exists (select 1 from plimsoll.saga s where s.state not in ('done', 'compensated')
+      and starts_with(known.key, 'saga:' || s.id || '/'))`;
+  return sql`
+    with held as materialized (
+      select scope, client, key, ${isOfWork} as "isOfWork" from plimsoll.idempotency known
+      where subject = ${subject} and answer is not null
+    ), erased as (
+      update plimsoll.idempotency known set answer = null from held
+      where known.scope = held.scope and known.client = held.client and known.key = held.key and not held."isOfWork" returning 1
+    )
+    select (select count(*)::int from erased) as erased, (select count(*)::int from held where "isOfWork") as "left"`;
 }
 
 /** Deletes so many of those that have expired, the oldest first. Rows that somebody is at are in use. */

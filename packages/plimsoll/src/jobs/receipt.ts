@@ -32,8 +32,8 @@ export function acceptJob(job: NewTask, recording: Sql = sql`select 1`): Sql {
   return sql`
     with recorded as (${recording}),
       receipt as (
-        insert into plimsoll.job_receipt (id, name)
-        select ${job.id}::uuid, ${job.name} where exists (select from recorded))
+        insert into plimsoll.job_receipt (id, name, correlation_id, causation_id)
+        select ${job.id}::uuid, ${job.name}, ${job.correlationId}, ${job.causationId ?? null} where exists (select from recorded))
     ${insertTasks([job], sql`exists (select from recorded)`)}`;
 }
 

@@ -70,7 +70,8 @@ export const errorTable = {
   PL_IDEMPOTENCY_NOT_KEPT: {
     status: 410,
     retryable: false,
-    summary: 'The work was done under this key, and its answer was too large to keep.',
+    summary:
+      "The work was done under this key, and its answer is not kept: too large, or erased with a person's data.",
   },
   PL_WEBHOOK_REFUSED: {
     status: 401,

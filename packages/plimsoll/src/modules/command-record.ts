@@ -30,13 +30,15 @@ export type RecordOf = (
   operation: string,
   input: unknown,
   context: RequestContext,
+  /** Whose personal data the answer holds. */
+  subject: string | undefined,
 ) => CommandRecord | undefined;
 
 export function createCommandRecords(database: Database, options: CommandRecordOptions = {}): RecordOf {
   throwIfProblems('idempotency', commandRecordProblems(options));
   const { keepWorkMs = commandRecordDefaults.keepWorkMs } = options;
   const records = new Records(database, options);
-  return (operation, input, context) => {
+  return (operation, input, context, subject) => {
     if (!context.keyIsStable) return undefined;
     const { caller, key, causationId, path } = context;
     const work = {
@@ -44,6 +46,7 @@ export function createCommandRecords(database: Database, options: CommandRecordO
       client: clientOf(caller),
       key,
       fingerprint: fingerprintOf(jsonCopy(input, `input of ${operation}`)),
+      subject,
     };
     const isOutside = causationId === undefined;
     const keepMs = (isOutside ? records.keepMs : keepWorkMs) + path.length * keptLongerMs;

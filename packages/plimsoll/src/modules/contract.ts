@@ -39,6 +39,7 @@ export interface Command<
   readonly job: CommandJobOptions;
   /** What holds for all its jobs together. */
   readonly jobLimits: QueueLimits | undefined;
+  readonly personal: PersonalData<I> | undefined;
 }
 
 /** What changes the answers of a query: the tags that commands invalidate. At least one for each input. */
@@ -68,7 +69,7 @@ export interface Event<P extends Schema = Schema, C extends string = string> ext
   readonly personal: PersonalData<P> | undefined;
 }
 
-/** What of a payload is the data of a person, and what is left of it when that person's data is erased. */
+/** What of a payload, or an input, is the data of a person, and what is left of it when that person's data is erased. */
 export interface PersonalData<P extends Schema> {
   /** Whose data it is: `(payload) => payload.customerId`. Undefined: nobody's, in this event. */
   readonly subject: (payload: Output<P>) => string | undefined;
@@ -105,6 +106,11 @@ export interface CommandSpec<I extends Schema, O extends Schema, E extends Error
    * it, see `createJobs().limit`. Default: no limits.
    */
   readonly jobLimits?: QueueLimits;
+  /**
+   * Whose personal data its input and its answer hold, and what is left of the input, for {@link eraseSubject}: jobs
+   * that have not ended go on with that, and recorded answers go. Default: nobody's.
+   */
+  readonly personal?: PersonalData<I>;
 }
 
 export function command<
@@ -120,6 +126,7 @@ export function command<
     timeoutMs: spec.timeoutMs,
     job: spec.job ?? {},
     jobLimits: spec.jobLimits,
+    personal: spec.personal,
   };
 }
 

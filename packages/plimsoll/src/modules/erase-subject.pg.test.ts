@@ -108,6 +108,9 @@ test('the data is out of the log; order, positions, keys and the events of other
   expect(await eraseSubject(app.database, declared, request)).toEqual({
     events: 2,
     deliveries: 0,
+    jobs: 0,
+    sagas: 0,
+    answers: 0,
     left: [],
     complete: true,
   });
@@ -228,14 +231,27 @@ test('what cannot be erased is left, counted and explained; the rest is done', a
   ).catch(() => undefined);
   const erasure = await eraseSubject(app.database, declared, request);
   expect(erasure.events).toBe(1);
-  expect(erasure.left.toSorted((one, other) => one.type.localeCompare(other.type))).toEqual([
+  expect(erasure.left.toSorted((one, other) => one.name.localeCompare(other.name))).toEqual([
     {
-      type: 'people.forgotten',
+      kind: 'event',
+      name: 'people.forgotten',
       version: 2,
-      events: 1,
+      count: 1,
       why: expect.stringContaining('no contract') as string,
     },
-    { type: 'people.joined', version: 9, events: 1, why: expect.stringContaining('version 9') as string },
-    { type: 'people.renamed', version: 1, events: 1, why: expect.stringContaining('to: ') as string },
+    {
+      kind: 'event',
+      name: 'people.joined',
+      version: 9,
+      count: 1,
+      why: expect.stringContaining('version 9') as string,
+    },
+    {
+      kind: 'event',
+      name: 'people.renamed',
+      version: 1,
+      count: 1,
+      why: expect.stringContaining('to: ') as string,
+    },
   ]);
 });

@@ -1,16 +1,16 @@
 import type { Database } from '../database/database.ts';
 import { sql } from '../database/sql.ts';
+import { eraseAnswers } from '../idempotency/statements.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
-import { isPlimsollError } from '../kernel/errors.ts';
-import { jsonCopy } from '../kernel/json-copy.ts';
-import { validate } from '../kernel/validate.ts';
-import type { RecordedEvent } from '../outbox/events.ts';
 import { moveCommitted, relayDefaults } from '../outbox/relay.ts';
-import type { AnyEvent } from './contract.ts';
-import { payloadNow } from '../outbox/event-versions.ts';
+import { eraseSagas } from '../saga/erase.ts';
+import type { AnyEvent, AnyOperation } from './contract.ts';
+import { eraseEvents } from './erase-events.ts';
+import { eraseJobs } from './erase-jobs.ts';
+import type { Unerased } from './unerased.ts';
 
 export interface ErasureRequest {
-  /** Whose data: what `personal.subject` of the events gives. */
+  /** Whose data: what `personal.subject` of events, commands and sagas gives. */
   readonly subject: string;
   /** Who asks, and why; kept with the erasure. */
   readonly by: string;
@@ -23,117 +23,102 @@ export interface ErasureRequest {
 export interface Erasure {
   /** Events whose payload was changed. */
   readonly events: number;
-  /** Deliveries that had not ended and now carry the changed payload. */
+  /** Deliveries, jobs and dead letters that now carry what is left of their payload or input. */
   readonly deliveries: number;
-  /** Events of the subject that could not be read or changed, and so still hold their data. */
-  readonly left: readonly {
-    readonly type: string;
-    readonly version: number;
-    readonly why: string;
-    readonly events: number;
-  }[];
+  readonly jobs: number;
+  /** Sagas that had ended and no longer have what they were given, their children among them. */
+  readonly sagas: number;
+  /** Recorded answers that are gone; their work stays done. */
+  readonly answers: number;
+  /** What could not be read or changed, or has not ended and needs its data. */
+  readonly left: readonly Unerased[];
   /**
    * False when transactions that were open at the beginning are open still: run it again when they have ended.
    */
   readonly complete: boolean;
 }
 
-const batch = 500;
-
 /**
- * Takes the data of a person out of the payloads of the log and of deliveries that have not ended, by what the
- * contracts say (`personal`). Events, their order and positions stay, and what is left of a payload matches its
- * schema, so subscribers and views read on. An event that an older version wrote is upcast first and stays so.
+ * Takes the data of a person out of what Plimsoll keeps, by what the contracts and sagas say (`personal`): payloads of
+ * the log and of deliveries, inputs of jobs, their dead letters and last errors, sagas that have ended, recorded answers.
+ * Events, their order and positions stay, what is left of a payload or an input matches its schema, and what happened can
+ * still be told, so subscribers and views read on and work goes on. An event that an older version wrote is upcast first
+ * and stays so. `declared`: all members of all contracts, as `membersOf` gives them.
  *
  * Covered is what was written before this call, whether it was committed by then or not; so change first what lets
- * new events of the person come about. Not covered: what handlers, views and other systems made of the events,
- * inputs of jobs, and backups.
+ * new data of the person come about. Not covered: what handlers, views and other systems made of it, ids, keys and
+ * callers, results of jobs and of `external`, and backups.
  */
 export async function eraseSubject(
   database: Database,
-  events: readonly AnyEvent[],
+  declared: readonly (AnyOperation | AnyEvent)[],
   request: ErasureRequest,
 ): Promise<Erasure> {
   const { subject, by, why, timeoutMs = 30_000, clock = systemClock } = request;
-  const byType = new Map(events.map((event) => [event.id, event]));
   const deadlineMs = clock.monotonicMs() + timeoutMs;
-  const first = await eraseLogged(database, byType, subject);
+  const first = await pass(database, declared, subject);
   // Whoever was at it with the old payload, a commit or a replay, has ended after this, and left it here.
-  const complete = await openOnesEnded(database, clock, deadlineMs);
+  const ended = await openOnesEnded(database, clock, deadlineMs);
   const drained = await outboxDrained(database, subject, clock, deadlineMs);
-  const second = await eraseLogged(database, byType, subject);
-  const changed = first.events + second.events;
+  const second = await pass(database, declared, subject);
+  const events = first.events + second.events;
   await database.execute(
-    sql`insert into plimsoll.erasure (subject, by, why, events) values (${subject}, ${by}, ${why}, ${changed})`,
+    sql`insert into plimsoll.erasure (subject, by, why, events) values (${subject}, ${by}, ${why}, ${events})`,
   );
   return {
-    events: changed,
+    events,
     deliveries: first.deliveries + second.deliveries,
+    jobs: first.jobs + second.jobs,
+    sagas: first.sagas + second.sagas,
+    answers: first.answers + second.answers,
     left: second.left,
-    complete: complete && drained,
+    complete: ended && drained,
   };
 }
 
-type Pass = Pick<Erasure, 'events' | 'deliveries' | 'left'>;
-
-/** All that is in the log now. */
-async function eraseLogged(
+/** All that is there now. */
+async function pass(
   database: Database,
-  byType: ReadonlyMap<string, AnyEvent>,
+  declared: readonly (AnyOperation | AnyEvent)[],
   subject: string,
-): Promise<Pass> {
-  const left = new Map<string, Erasure['left'][number]>();
-  let erased = 0;
-  let after = 0;
-  for (;;) {
-    const rows = await database.query<RecordedEvent>(sql`
-      select id::text, position::float8, type, version, key, payload from plimsoll.event e
-      where subject = ${subject} and erased_at is null and position > ${after} order by e.position limit ${batch}`);
-    const changes: object[] = [];
-    for (const row of rows) {
-      const { position, type, version } = row;
-      const change = await withoutPerson(byType.get(type), row);
-      if ('payload' in change) {
-        changes.push({ position, ...change });
-        continue;
-      }
-      const known = left.get(`${type} ${version}`)?.events ?? 0;
-      left.set(`${type} ${version}`, { type, version, why: change.why, events: known + 1 });
-    }
-    if (changes.length > 0)
-      erased += await database.execute(sql`
-        update plimsoll.event e set payload = c->'payload', version = (c->>'version')::int, erased_at = now()
-        from jsonb_array_elements(${sql.json(changes)}) c
-        where e.position = (c->>'position')::bigint and e.subject = ${subject} and e.erased_at is null`);
-    if (rows.length < batch) break;
-    after = rows.at(-1)?.position ?? after;
-  }
-  return { events: erased, deliveries: await eraseDeliveries(database, subject), left: [...left.values()] };
-}
-
-async function withoutPerson(
-  event: AnyEvent | undefined,
-  recorded: RecordedEvent,
-): Promise<{ readonly payload: unknown; readonly version: number } | { readonly why: string }> {
-  if (event === undefined) return { why: 'no contract has this event any more' };
-  if (event.personal === undefined) return { why: 'its contract no longer says what of it is personal' };
-  const what = `payload of ${event.id}, event ${recorded.id}, without its personal data`;
-  try {
-    const payload = jsonCopy(event.personal.erase(payloadNow(event, recorded)), what);
-    await validate(event.payload, payload, 'PL_PAYLOAD_INVALID', what);
-    return { payload: payload ?? null, version: event.version };
-  } catch (error) {
-    if (isPlimsollError(error)) return { why: error.message };
-    return { why: `${what}: personal.erase threw: ${String(error)}` };
-  }
-}
-
-function eraseDeliveries(database: Database, subject: string): Promise<number> {
-  return database.execute(sql`
-    update plimsoll.task t set payload = t.payload || jsonb_build_object('payload', e.payload, 'version', e.version, 'erased', true)
-    from plimsoll.event e
-    where e.subject = ${subject} and e.erased_at is not null and t.kind = 'delivery'
-      and (t.payload->>'position')::bigint = e.position and t.payload->'erased' is null`);
+): Promise<Omit<Erasure, 'complete'>> {
+  const logged = await eraseEvents(
+    database,
+    declared.filter((member) => member.kind === 'event'),
+    subject,
+  );
+  const commands = declared.filter((member) => member.kind === 'command');
+  const jobs = await eraseJobs(database, commands, subject);
+  const sagas = await eraseSagas(database, subject);
+  // After the sagas: what these have ended with is no longer needed.
+  const answers = await database.one<{ erased: number; left: number }>(eraseAnswers(subject));
+  return {
+    events: logged.events,
+    deliveries: logged.deliveries,
+    jobs: jobs.erased,
+    sagas: sagas.erased,
+    answers: answers.erased,
+    left: [
+      ...logged.left,
+      ...jobs.left,
+      ...sagas.open.map(({ name, count }): Unerased => ({
+        kind: 'saga',
+        name,
+        count,
+        why: 'it has not ended, and needs what it was given; when it has, erase again',
+      })),
+      ...(answers.left === 0
+        ? []
+        : [
+            {
+              kind: 'answer' as const,
+              name: 'of calls',
+              count: answers.left,
+              why: 'the job, delivery or saga that made the call has not ended; when it has, erase again',
+            },
+          ]),
+    ],
+  };
 }
 
 /** Whether all transactions that are open now, and have written something, have ended by then. */

@@ -239,7 +239,10 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
     // A job's own end is in its transaction: it cannot come again.
-    const record = completion === undefined ? recordOf(operation.id, input, context) : undefined;
+    const record =
+      completion === undefined
+        ? recordOf(operation.id, input, context, operation.personal?.subject(valid))
+        : undefined;
     // What is answered now is what will be answered again: the value as it is recorded.
     const carry = record === undefined ? wire : jsonCopy;
     try {

@@ -13,6 +13,8 @@ export interface NewEvent {
   readonly correlationId: string;
   /** The event or job that set this off. Default none: an outside request did. */
   readonly causationId?: string | undefined;
+  /** The command or subscription that writes it. Default none: code outside of modules does. */
+  readonly operation?: string | undefined;
   readonly caller: Caller;
   /** JSON. */
   readonly payload: unknown;
@@ -35,8 +37,8 @@ export interface RecordedEvent {
 /** Writes events in the caller's transaction; they exist exactly when it commits. Ids follow the given order. */
 export function insertEvents(events: readonly NewEvent[]): Sql {
   return sql`
-    insert into plimsoll.outbox (type, version, key, subject, correlation_id, causation_id, caller, payload)
-    select e->>'type', (e->>'version')::int, e->>'key', e->>'subject', e->>'correlationId', e->>'causationId', e->'caller', e->'payload'
+    insert into plimsoll.outbox (type, version, key, subject, correlation_id, causation_id, operation, caller, payload)
+    select e->>'type', (e->>'version')::int, e->>'key', e->>'subject', e->>'correlationId', e->>'causationId', e->>'operation', e->'caller', e->'payload'
     from jsonb_array_elements(${sql.json(events)}) with ordinality as list (e, place) order by place`;
 }
 

@@ -16,6 +16,8 @@ export interface LoggedEvent {
   readonly at: string;
   readonly correlationId: string;
   readonly causationId: string | null;
+  /** The command or subscription that emitted it; null when code outside of modules did. */
+  readonly operation: string | null;
   readonly caller: Caller;
   readonly payload: unknown;
   /** When the personal data was taken out. */
@@ -26,7 +28,7 @@ export interface LoggedEvent {
 export function listEvents(db: Queryable, filter: EventFilter, limit: number): Promise<LoggedEvent[]> {
   return db.query<LoggedEvent>(sql`
     select position::float8, id::float8, type, version, key, subject, to_json(at)#>>'{}' as at, correlation_id as "correlationId",
-      causation_id as "causationId", caller, payload, to_json(erased_at)#>>'{}' as "erasedAt"
+      causation_id as "causationId", operation, caller, payload, to_json(erased_at)#>>'{}' as "erasedAt"
     from plimsoll.event e where ${matching(filter)} order by e.position desc limit ${limit}`);
 }
 

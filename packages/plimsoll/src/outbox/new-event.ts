@@ -40,7 +40,7 @@ export function eventOver<Payload extends StandardSchemaV1>(
   const { id: type, version } = event;
   const what = `payload of ${type}`;
   const valid = validateNow(event.payload, wire(payload ?? null, what), 'PL_PAYLOAD_INVALID', what);
-  const { correlationId, causationId, caller } = context;
+  const { correlationId, causationId, operation, caller } = context;
   // The payload as given: transforms run once, where it is received.
   return {
     type,
@@ -49,6 +49,7 @@ export function eventOver<Payload extends StandardSchemaV1>(
     subject: event.personal?.subject(valid),
     correlationId,
     causationId,
+    operation,
     caller,
     payload: payload ?? null,
   };

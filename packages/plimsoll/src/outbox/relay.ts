@@ -156,8 +156,8 @@ function moveStatement(behind: number, batch: number): Sql {
       update plimsoll.sequencer set position = position + (select count(*) from taken)
       returning position - (select count(*) from taken) as base
     ), logged as (
-      insert into plimsoll.event (position, id, type, version, key, subject, at, correlation_id, causation_id, caller, payload)
-      select base + row_number() over (order by id), id, type, version, key, subject, at, correlation_id, causation_id, caller, payload
+      insert into plimsoll.event (position, id, type, version, key, subject, at, correlation_id, causation_id, operation, caller, payload)
+      select base + row_number() over (order by id), id, type, version, key, subject, at, correlation_id, causation_id, operation, caller, payload
       from taken, advanced
       returning *
     ), delivered as (${insertDeliveries(sql`select * from logged`, live)})

@@ -4,6 +4,7 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { migrationsOf } from '../app/migrations.ts';
 import { createDatabase, type Database } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
+import { queries } from '../kernel/channels.ts';
 import { sql } from '../database/sql.ts';
 import { catchUp } from './catch-up.ts';
 import { insertEvents } from './events.ts';
@@ -96,6 +97,40 @@ describe('a subscription that was not there before', () => {
       await database.query(sql`select live_from from plimsoll.subscription where live_from is null`),
     ).toEqual([]);
     expect(await database.query(sql`select 1 from plimsoll.log_reader`)).toEqual([]);
+  });
+
+  test('from a time, looks through the log before it holds up those who give positions; what came meanwhile counts', async () => {
+    const time = '2026-01-01T00:00:00Z';
+    await database.execute(sql`update plimsoll.event set at = timestamptz '2025-01-01'`);
+    const texts: string[] = [];
+    const stop = queries.subscribe(({ scope, text }) => void (scope === database.scope && texts.push(text)));
+    const session = await database.session();
+    await session.execute(sql`begin`);
+    await session.execute(sql`update plimsoll.sequencer set position = 12`);
+    const recording = record(subscription('new', { time }));
+    const waiting = sql`select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    await expect.poll(() => session.one(waiting), { timeout: 10_000 }).toEqual({ n: 1 });
+    await session.execute(sql`
+      insert into plimsoll.event (position, id, type, version, at, correlation_id, caller, payload)
+      values (11, 1011, 'test.a', 1, '2025-02-01', 'c', '{}', '{}'), (12, 1012, 'test.a', 1, ${time}, 'c', '{}', '{}')`);
+    await session.execute(sql`commit`);
+    await session.close();
+    await recording;
+    const held = texts.findIndex((text) => text.includes('plimsoll.sequencer for update'));
+    const looks = texts
+      .map((text, index) => ({ text, index }))
+      .filter(({ text }) => text.includes('min(position)'));
+    expect(looks.map(({ text, index }) => [index > held, text.includes('position >')])).toEqual([
+      [false, false],
+      [true, true],
+    ]);
+    await settle();
+    expect(await delivered('new')).toEqual([12]);
+    // What it finds needs no second look.
+    texts.length = 0;
+    await record(subscription('other', { time }));
+    expect(texts.filter((text) => text.includes('min(position)'))).toHaveLength(1);
+    stop();
   });
 
   test('is not started again when it is recorded again', async () => {

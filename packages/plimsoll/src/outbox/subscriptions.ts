@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.ts';
-import { sql } from '../database/sql.ts';
+import { sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 
 /**
@@ -41,13 +41,14 @@ export const catchUpReader = (subscription: string): string => `subscription:${s
  * once would lose events, when during a deploy a process of the old code starts beside those of the new. A new one
  * is live from the next position on, or reads the log first.
  */
-export function recordSubscriptions(
+export async function recordSubscriptions(
   database: Database,
   subscriptions: readonly SubscriptionRecord[],
   modules: readonly string[],
   forgetAfterMs: number = subscriptionDefaults.forgetAfterMs,
 ): Promise<void> {
-  return database.transaction(async (tx) => {
+  const looks = await lookForTimes(database, subscriptions);
+  await database.transaction(async (tx) => {
     // No position is given meanwhile, so that none is both before and after the start of a new one.
     const { position } = await tx.one<{ position: number }>(
       sql`select position::float8 from plimsoll.sequencer for update`,
@@ -59,11 +60,17 @@ export function recordSubscriptions(
           and listed_at < now() - ${forgetAfterMs}::float8 * interval '1 millisecond' returning name
       )
       delete from plimsoll.log_reader where name in (select 'subscription:' || name from forgotten)`);
-    for (const subscription of subscriptions) await record(tx, subscription, position);
+    for (const subscription of subscriptions)
+      await record(tx, subscription, position, looks.get(subscription.name));
   });
 }
 
-async function record(tx: Transaction, subscription: SubscriptionRecord, position: number): Promise<void> {
+async function record(
+  tx: Transaction,
+  subscription: SubscriptionRecord,
+  position: number,
+  look: Look | undefined,
+): Promise<void> {
   const { name, module, eventType, maxAttempts, ordered } = subscription;
   const { onPark, from } = {
     onPark: subscription.onPark ?? subscriptionDefaults.onPark,
@@ -76,20 +83,52 @@ async function record(tx: Transaction, subscription: SubscriptionRecord, positio
       max_attempts = excluded.max_attempts, ordered = excluded.ordered, on_park = excluded.on_park, listed_at = now()
     returning xmax = 0 as fresh`);
   if (!fresh || from === 'now') return;
-  const before = await lastBefore(tx, from, position);
+  const before = await lastBefore(tx, from, position, look);
   await tx.execute(sql`
     insert into plimsoll.log_reader (name, position) values (${catchUpReader(name)}, ${before})
     on conflict (name) do update set position = excluded.position, updated_at = now()`);
 }
+
+/** What a look for a time found in the log. */
+interface Look {
+  /** The first event of that time or later. */
+  readonly first: number | null;
+  /** How far it looked. */
+  readonly upTo: number;
+}
+
+/**
+ * Where the log has the times from which new subscriptions begin. No index leads there, so all of it may be looked at:
+ * before the lock, under which no position is given.
+ */
+async function lookForTimes(
+  database: Database,
+  subscriptions: readonly SubscriptionRecord[],
+): Promise<ReadonlyMap<string, Look>> {
+  const looks = new Map<string, Look>();
+  for (const { name, from } of subscriptions) {
+    if (typeof from !== 'object' || !('time' in from)) continue;
+    const look = await database.maybeOne<Look>(sql`
+      select (select min(position) from plimsoll.event where ${since(from.time)})::float8 as first, position::float8 as "upTo"
+      from plimsoll.sequencer where not exists (select 1 from plimsoll.subscription where name = ${name})`);
+    if (look !== undefined) looks.set(name, look);
+  }
+  return looks;
+}
+
+const since = (time: Date | string): Sql => sql`at >= ${new Date(time)}`;
 
 /** The position behind which to begin. */
 async function lastBefore(
   tx: Transaction,
   from: Exclude<StartFrom, 'now'>,
   position: number,
+  look: Look = { first: null, upTo: 0 },
 ): Promise<number> {
   if (from !== 'beginning' && 'position' in from) return Math.min(from.position - 1, position);
-  const wanted = from === 'beginning' ? sql`true` : sql`at >= ${new Date(from.time)}`;
+  if (look.first !== null) return look.first - 1;
+  // Only what was logged since the look is looked at under the lock.
+  const wanted = from === 'beginning' ? sql`true` : sql`position > ${look.upTo} and ${since(from.time)}`;
   const { first } = await tx.one<{ first: number | null }>(
     sql`select min(position)::float8 as first from plimsoll.event where ${wanted}`,
   );

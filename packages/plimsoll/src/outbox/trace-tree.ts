@@ -36,7 +36,7 @@ export function traceTree(
   for (const fact of facts) {
     let below = fact;
     while (!known.has(below.cause)) {
-      const missing = inferred(below.cause, root(fact));
+      const missing = inferred(below.cause, root(fact), fact);
       known.set(missing.id, missing);
       if (missing.cause === missing.id) break;
       below = missing;
@@ -59,8 +59,8 @@ export function traceTree(
 const byTime = (one: TraceFact, other: TraceFact): number =>
   (one.at ?? '').localeCompare(other.at ?? '') || one.id.localeCompare(other.id, 'en', { numeric: true });
 
-/** What an id tells of a cause that nothing else is known of. */
-function inferred(id: string, root: string): TraceFact {
+/** What an id, and one of its effects, tell of a cause that nothing else is known of. */
+function inferred(id: string, root: string, effect: TraceFact): TraceFact {
   const at = null;
   const [kind = '', ...rest] = id.split(':');
   const of = rest.join(':');
@@ -70,5 +70,7 @@ function inferred(id: string, root: string): TraceFact {
     const data = replay === undefined ? {} : { replay: Number(replay) };
     return { id, cause: `event:${event}`, kind: 'delivery', name, state: 'done', at, data };
   }
-  return { id, cause: root, kind, name: of, state: kind === 'job' ? 'done' : 'unknown', at, data: {} };
+  const by = effect.cause === id && effect.kind === 'event' ? effect.data['by'] : undefined;
+  const name = typeof by === 'string' ? by : of;
+  return { id, cause: root, kind, name, state: kind === 'job' ? 'done' : 'unknown', at, data: {} };
 }

@@ -4,9 +4,14 @@ import { createTestDatabase, type TestDatabase } from '@plimsoll/embedded';
 import { createApp, type App } from '../app/app.ts';
 import { plan } from '../app/plan.ts';
 import { sql } from '../database/sql.ts';
+import { cancelTask } from '../durable/cancel.ts';
+import { insertTasks } from '../durable/task.ts';
+import { newJob } from '../jobs/job.ts';
 import { createContext, runInContext } from '../kernel/context.ts';
 import { command, contract, event } from '../modules/contract.ts';
 import { module } from '../modules/module.ts';
+import { insertEvents } from './events.ts';
+import { newEvent } from './new-event.ts';
 import { parkedDeliveries, retryParked, skipParked } from './parked.ts';
 import { replayOnce, startReplay } from './replay.ts';
 import { trace, type TraceSource } from './trace.ts';
@@ -105,10 +110,50 @@ test('everything that an order set off, each under its cause', async () => {
   ];
   const byKey = await trace(app.database, { key: '42' });
   expect(shape(byKey).toSorted()).toEqual(expected.toSorted());
-  expect(byKey[0]!.effects[0]).toMatchObject({ data: { key: '42', principal: 'ada' } });
+  expect(byKey[0]!.effects[0]).toMatchObject({ data: { key: '42', by: 'orders.place', principal: 'ada' } });
   expect(await trace(app.database, { correlationId: 'request-42' })).toEqual(byKey);
   expect(await trace(app.database, { key: '42', type: 'shipping.shipped' })).toEqual(byKey);
   expect(await trace(app.database, { key: 'nobody' })).toEqual([]);
+});
+
+test('a job that has ended is there when it left a receipt; another by what it set off, named by that', async () => {
+  const context = createContext({ correlationId: 'request-46', caller: { principal: 'ada' } });
+  const [kept, cancelled, silent] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
+  const job = (id: string, options: object = {}) =>
+    newJob(context, { id, name: shipping.label.id, input: { orderId: '46' }, ...options });
+  await app.database.execute(
+    insertTasks([
+      job(kept, { keepResult: true }),
+      job(cancelled, { keepResult: true, delayMs: 3_600_000 }),
+      job(silent),
+    ]),
+  );
+  await app.database.query(cancelTask(cancelled, 'not needed'));
+  const causationId = `job:${silent}`;
+  await app.database.execute(
+    insertEvents([
+      {
+        ...newEvent(context, shipping.shipped, { orderId: '46' }),
+        causationId,
+        operation: shipping.label.id,
+      },
+    ]),
+  );
+  await settled();
+  const [root] = await trace(app.database, { correlationId: 'request-46' });
+  expect(
+    root!.effects
+      .map(({ id, name, state, data }) => ({ id, name, state, data }))
+      .toSorted((a, b) => a.state.localeCompare(b.state) || a.id.localeCompare(b.id)),
+  ).toEqual([
+    { id: `job:${cancelled}`, name: 'shipping.label', state: 'cancelled', data: { reason: 'not needed' } },
+    ...[kept, silent]
+      .toSorted()
+      .map((id) => ({ id: `job:${id}`, name: 'shipping.label', state: 'done', data: {} })),
+  ]);
+  expect(root!.effects.find(({ id }) => id === causationId)!.effects).toMatchObject([
+    { name: 'shipping.shipped' },
+  ]);
 });
 
 test('a parked delivery is shown with its error; tried again it has its effect', async () => {

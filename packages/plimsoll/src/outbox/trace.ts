@@ -23,8 +23,8 @@ type Fact = TraceFact & { readonly correlationId: string };
 
 /**
  * What happened and why: every event, delivery and job of the requests in question, each under what set it off,
- * in the order of time. What has left no row of its own, such as a job that has ended, is there as far as what it
- * set off tells of it.
+ * in the order of time. What has left no row of its own, such as a job that has ended without a receipt, is there as
+ * far as what it set off tells of it.
  */
 export async function trace(
   database: Database,
@@ -35,7 +35,7 @@ export async function trace(
     'correlationId' in start ? [start.correlationId] : await requestsOf(database, start.key, start.type);
   if (correlationIds.length === 0) return [];
   const found = await Promise.all(
-    [events, deliveries, tasks, ...sources].map((source) => source(database, correlationIds)),
+    [events, deliveries, tasks, receipts, ...sources].map((source) => source(database, correlationIds)),
   );
   const facts = found.flat();
   const requests = new Map(facts.map(({ id, correlationId }) => [id, `request:${correlationId}`]));
@@ -65,17 +65,18 @@ interface EventRow {
   readonly at: string;
   readonly correlationId: string;
   readonly causationId: string | null;
+  readonly operation: string | null;
   readonly principal: string | null;
   readonly erased: boolean;
 }
 
 const events: TraceSource = async (db, correlationIds) => {
-  const columns = sql`type, key, to_json(at)#>>'{}' as at, correlation_id as "correlationId", causation_id as "causationId", caller->>'principal' as principal`;
+  const columns = sql`type, key, to_json(at)#>>'{}' as at, correlation_id as "correlationId", causation_id as "causationId", operation, caller->>'principal' as principal`;
   const rows = await db.query<EventRow>(sql`
     select id::text, position::float8, ${columns}, erased_at is not null as erased from plimsoll.event where correlation_id = any(${correlationIds})
     union all
     select id::text, null, ${columns}, false from plimsoll.outbox where correlation_id = any(${correlationIds})`);
-  return rows.map(({ id, position, type, key, at, correlationId, causationId, principal, erased }) => ({
+  return rows.map(({ id, position, type, key, at, correlationId, causationId, ...more }) => ({
     id: `event:${id}`,
     cause: causationId ?? `request:${correlationId}`,
     kind: 'event',
@@ -85,8 +86,9 @@ const events: TraceSource = async (db, correlationIds) => {
     data: {
       ...(position === null ? {} : { position }),
       ...(key === null ? {} : { key }),
-      ...(principal === null ? {} : { principal }),
-      ...(erased ? { erased } : {}),
+      ...(more.operation === null ? {} : { by: more.operation }),
+      ...(more.principal === null ? {} : { principal: more.principal }),
+      ...(more.erased ? { erased: true } : {}),
     },
     correlationId,
   }));
@@ -159,4 +161,33 @@ const tasks: TraceSource = async (db, correlationIds) => {
       correlationId,
     };
   });
+};
+
+interface ReceiptRow {
+  readonly id: string;
+  readonly name: string;
+  readonly outcome: string | null;
+  readonly reason: string | null;
+  readonly at: string;
+  readonly correlationId: string;
+  readonly causationId: string | null;
+}
+
+/** Jobs that have ended and left a receipt: accepted for a client, cancelled, or enqueued with `keepResult`. */
+const receipts: TraceSource = async (db, correlationIds) => {
+  const rows = await db.query<ReceiptRow>(sql`
+    select id::text, name, outcome, reason, to_json(coalesce(ended_at, accepted_at))#>>'{}' as at,
+      correlation_id as "correlationId", causation_id as "causationId"
+    from plimsoll.job_receipt r where correlation_id = any(${correlationIds})
+      and not exists (select 1 from plimsoll.task t where t.id = r.id)`);
+  return rows.map(({ id, name, outcome, reason, at, correlationId, causationId }): Fact => ({
+    id: `job:${id}`,
+    cause: causationId ?? `request:${correlationId}`,
+    kind: 'job',
+    name,
+    state: outcome ?? 'done',
+    at,
+    data: reason === null ? {} : { reason },
+    correlationId,
+  }));
 };

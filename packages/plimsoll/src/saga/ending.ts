@@ -1,5 +1,6 @@
 import { sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
+import { PlimsollError } from '../kernel/errors.ts';
 import { addRows, wake } from './store.ts';
 import { lockKnown } from './known.ts';
 import type { Ending, SagaState } from './statements.ts';
@@ -17,6 +18,12 @@ export async function askToEnd(
   const saga = await lockKnown(tx, id);
   const { state, undoing } = saga;
   if (undoing) return state;
+  if (saga.erased)
+    throw new PlimsollError(
+      'PL_SAGA_STATE',
+      `saga ${id} is ${state}: ${asked} does nothing, because the personal data that undoing it would need was erased`,
+      { data: { id, state, asked } },
+    );
   const { who, why } = ending;
   await addRows(tx, id, [{ kind: 'asked', operation: asked, who, why }]);
   if (state === 'done') {

@@ -42,13 +42,14 @@ export function newSaga(
     );
   const what = `input of saga ${name}`;
   const sent = jsonCopy(input, what);
-  validateNow(saga.input, sent, 'PL_PAYLOAD_INVALID', what);
+  const valid = validateNow(saga.input, sent, 'PL_PAYLOAD_INVALID', what);
   const { correlationId, causationId, caller } = context;
   const made: NewSaga = {
     id: `${name}/${id ?? randomUUID()}`,
     module,
     name,
     version: saga.version,
+    subject: saga.subjectOf?.(valid),
     task: randomUUID(),
     input: sent === undefined ? {} : { value: sent },
     correlationId,

@@ -33,6 +33,8 @@ export interface SagaDetails extends SagaSummary {
   readonly input: unknown;
   readonly result: unknown;
   readonly ending: Ending | null;
+  /** When the personal data was taken out; ISO 8601. */
+  readonly erasedAt: string | null;
   readonly correlationId: string;
   /** In order. */
   readonly history: readonly HistoryRow[];
@@ -74,7 +76,8 @@ export async function showSaga(
   const row = await database.maybeOne<
     Omit<SagaDetails, 'history' | 'input' | 'result'> & Record<'input' | 'result', { value?: unknown } | null>
   >(sql`
-    select ${summary}, s.parent, s.input, s.result, s.ending, s.correlation_id as "correlationId"
+    select ${summary}, s.parent, s.input, s.result, s.ending, to_json(s.erased_at)#>>'{}' as "erasedAt",
+      s.correlation_id as "correlationId"
     from plimsoll.saga s where s.id = ${id}`);
   if (row === undefined) throw unknownSaga(id);
   const history = await database.query<HistoryRow>(readHistory(id));

@@ -295,7 +295,7 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
   ): RequestContext {
     return createContext({
       correlationId,
-      causationId: `saga:${id}`,
+      causationId: `saga:${id}${place === undefined ? '' : `#${place}`}`,
       key: `saga:${id}${place === undefined ? '' : `/${place}`}`,
       caller,
       seen: () => database.seenUntilNow(),

@@ -99,6 +99,11 @@ export interface SagaSpec<I extends Schema, U extends readonly ContractName[]> {
   readonly uses: U;
   /** Older versions, for what is under way. Default none: such a saga waits for a worker that has its code. */
   readonly previous?: readonly AnySaga<NameIn<U>>[];
+  /**
+   * Whose personal data it holds. `eraseSubject` takes out of one that has ended what it and its steps were given and
+   * what came of it; what it did stays. Default: nobody's.
+   */
+  readonly personal?: { readonly subject: (input: OutputOf<I>) => string | undefined };
 }
 
 /** The parts of a saga that do not depend on its types. */
@@ -109,6 +114,8 @@ export interface AnySaga<U extends string = string> {
   readonly uses: readonly U[];
   /** Itself and the older ones, by version. */
   readonly versions: ReadonlyMap<number, AnySaga>;
+  /** Whose personal data it holds. */
+  readonly subjectOf: ((input: unknown) => string | undefined) | undefined;
   readonly body: (run: Run, input: unknown) => Promise<unknown>;
 }
 
@@ -125,7 +132,7 @@ export function saga<const I extends Schema, const U extends readonly ContractNa
   spec: SagaSpec<I, U>,
   body: (run: Run<NameIn<U>>, input: OutputOf<I>) => Promise<R>,
 ): Saga<I, R, NameIn<U>> {
-  const { version = 1, input, uses, previous = [] } = spec;
+  const { version = 1, input, uses, previous = [], personal } = spec;
   const versions = new Map<number, AnySaga>();
   const declared: Saga<I, R, NameIn<U>> = {
     kind: 'saga',
@@ -133,6 +140,7 @@ export function saga<const I extends Schema, const U extends readonly ContractNa
     input,
     uses: uses.map(({ $name }) => $name as NameIn<U>),
     versions,
+    subjectOf: personal?.subject as AnySaga['subjectOf'],
     body: body as Saga<I, R>['body'],
   };
   const problems: Problem[] = [];

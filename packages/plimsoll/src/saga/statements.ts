@@ -20,6 +20,8 @@ export interface NewSaga {
   readonly module: string;
   readonly name: string;
   readonly version: number;
+  /** Whose personal data it holds. */
+  readonly subject: string | undefined;
   /** Of the task that runs it first. */
   readonly task: string;
   readonly input: Kept;
@@ -47,6 +49,8 @@ export interface SagaRow {
   readonly error: { readonly error: string; readonly data?: unknown } | null;
   readonly trouble: Trouble | null;
   readonly ending: Ending | null;
+  /** Whether the personal data was taken out of it. */
+  readonly erased: boolean;
   readonly correlationId: string;
   readonly causationId: string | null;
   readonly caller: Caller;
@@ -56,7 +60,7 @@ export interface SagaRow {
 }
 
 const columns = sql`s.id, s.module, s.name, s.version, s.state, s.undoing, s.rev, s.signals, s.task, s.parent,
-  s.parent_place as "parentPlace", s.input, s.error, s.trouble, s.ending, s.correlation_id as "correlationId",
+  s.parent_place as "parentPlace", s.input, s.error, s.trouble, s.ending, s.erased_at is not null as erased, s.correlation_id as "correlationId",
   s.causation_id as "causationId", s.caller, extract(epoch from clock_timestamp())::float8 * 1000 as "atMs",
   extract(epoch from s.created_at)::float8 * 1000 as "createdMs"`;
 
@@ -66,9 +70,9 @@ const columns = sql`s.id, s.module, s.name, s.version, s.state, s.undoing, s.rev
  */
 export function insertSagas(sagas: readonly NewSaga[]): Sql {
   return sql`
-    insert into plimsoll.saga (id, module, name, version, task, since, parent, parent_place, input, correlation_id,
+    insert into plimsoll.saga (id, module, name, version, subject, task, since, parent, parent_place, input, correlation_id,
       causation_id, caller)
-    select n->>'id', n->>'module', n->>'name', (n->>'version')::int, (n->>'task')::uuid,
+    select n->>'id', n->>'module', n->>'name', (n->>'version')::int, n->>'subject', (n->>'task')::uuid,
       coalesce(
         (select since from plimsoll.saga p where p.id = n->>'parent'), (select position from plimsoll.sequencer)), n->>'parent', n->>'parentPlace', n->'input', n->>'correlationId',
       n->>'causationId', n->'caller'

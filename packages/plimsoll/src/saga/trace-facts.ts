@@ -1,56 +1,101 @@
 import { sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
+import type { HistoryKind } from './history.ts';
 
 /** What a saga, or one thing that it did, is in the trace of a request; see `trace` of `plimsoll/outbox`. */
 export interface SagaFact {
-  /** `saga:orders.checkout/42`, and with `#7` what it did there. */
+  /** `saga:orders.checkout/42`; a step of it `saga:orders.checkout/42#3:charge`, and what undid that with `/undo`. */
   readonly id: string;
   readonly cause: string;
   readonly kind: 'saga' | 'saga step';
   readonly name: string;
   readonly state: string;
-  /** ISO 8601. */
+  /** ISO 8601; of a step, when it was begun. */
   readonly at: string;
   readonly data: Readonly<Record<string, unknown>>;
   readonly correlationId: string;
 }
 
-interface Row extends Omit<SagaFact, 'data'> {
+interface SagaRow {
+  readonly id: string;
+  readonly cause: string;
+  readonly name: string;
+  readonly state: string;
+  readonly at: string;
+  readonly error: string | null;
+  readonly correlationId: string;
+}
+
+interface StepRow {
+  readonly saga: string;
+  readonly seq: number;
+  readonly kind: HistoryKind;
+  readonly place: string;
+  readonly op: string | null;
+  readonly name: string | null;
   readonly operation: string | null;
   readonly error: string | null;
   readonly who: string | null;
   readonly why: string | null;
+  readonly at: string;
 }
 
 /**
- * The sagas of requests with their histories: a source for `trace`. What a step's command emitted hangs on the saga,
- * beside the step.
+ * The sagas of requests with what they did: a source for `trace`. What the command of a step emitted hangs on the
+ * step, and so does what its command called.
  */
 export async function sagaFacts(
   db: Pick<Queryable, 'query'>,
   correlationIds: readonly string[],
 ): Promise<readonly SagaFact[]> {
-  const rows = await db.query<Row>(sql`
-    select 'saga:' || s.id as id, coalesce(s.causation_id, 'request:' || s.correlation_id) as cause, 'saga' as kind,
-      s.name, s.state, to_json(s.created_at)#>>'{}' as at, s.correlation_id as "correlationId",
-      null as operation, s.error->>'error' as error, null as who, null as why
-    from plimsoll.saga s where s.correlation_id = any(${correlationIds})
-    union all
-    select 'saga:' || s.id || '#' || h.seq, 'saga:' || s.id, 'saga step', coalesce(h.op || ' ' || h.name, began.what, 'saga'),
-      h.kind, to_json(h.at)#>>'{}', s.correlation_id, h.operation, h.error->>'message', h.who, h.why
-    from plimsoll.saga s join plimsoll.saga_step h on h.saga = s.id
-      -- What ends something does not repeat what it was.
-      left join lateral (
-        select b.op || ' ' || b.name as what from plimsoll.saga_step b
-        where b.saga = h.saga and b.place = h.place and b.kind = 'began') began on true
-    where s.correlation_id = any(${correlationIds})`);
-  return rows.map(({ operation, error, who, why, ...fact }) => ({
-    ...fact,
-    data: {
-      ...(operation === null ? {} : { operation }),
-      ...(error === null ? {} : { error }),
-      ...(who === null ? {} : { by: who }),
-      ...(why === null ? {} : { why }),
-    },
-  }));
+  const sagas = await db.query<SagaRow>(sql`
+    select id, coalesce(causation_id, 'request:' || correlation_id) as cause, name, state,
+      to_json(created_at)#>>'{}' as at, error->>'error' as error, correlation_id as "correlationId"
+    from plimsoll.saga where correlation_id = any(${correlationIds})`);
+  if (sagas.length === 0) return [];
+  const steps = await db.query<StepRow>(sql`
+    select saga, seq::float8, kind, place, op, name, operation, error->>'message' as error, who, why, to_json(at)#>>'{}' as at
+    from plimsoll.saga_step s where saga = any(${sagas.map(({ id }) => id)}) order by saga, s.seq`);
+  const bySaga = Map.groupBy(steps, ({ saga }) => saga);
+  return sagas.flatMap(({ id, error, ...saga }): SagaFact[] => [
+    { id: `saga:${id}`, kind: 'saga', ...saga, data: error === null ? {} : { error } },
+    ...stepsOf(`saga:${id}`, saga.correlationId, bySaga.get(id) ?? []),
+  ]);
+}
+
+const isUndo = ({ kind }: StepRow): boolean => kind === 'undone' || kind === 'undo_threw';
+const ends: Partial<Record<HistoryKind, string>> = { undone: 'done', undo_threw: 'threw' };
+
+/** Its rows by what they are about: a place, what undid that place, or the saga as a whole. */
+function stepsOf(saga: string, correlationId: string, rows: readonly StepRow[]): SagaFact[] {
+  // Only one of the rows of a place says what it was.
+  const names = new Map(
+    rows.flatMap(({ place, op, name }) => (name === null ? [] : [[place, { op, name }]])),
+  );
+  const groups = Map.groupBy(rows, (row) =>
+    row.place === ''
+      ? `#${row.seq}`
+      : `#${row.place}:${names.get(row.place)?.name ?? ''}${isUndo(row) ? '/undo' : ''}`,
+  );
+  return [...groups].flatMap(([suffix, group]) => {
+    const [first, last] = [group[0], group.at(-1)];
+    if (first === undefined || last === undefined) return [];
+    const { op, name } = names.get(first.place) ?? { op: 'saga', name: '' };
+    const said = group.findLast(({ who }) => who !== null);
+    const operation = group.find((row) => row.operation !== null)?.operation ?? null;
+    return {
+      id: `${saga}${suffix}`,
+      cause: saga,
+      kind: 'saga step' as const,
+      name: `${isUndo(first) ? 'undo' : op} ${name}`.trim(),
+      state: ends[last.kind] ?? last.kind,
+      at: first.at,
+      correlationId,
+      data: {
+        ...(operation === null ? {} : { operation }),
+        ...(last.error === null ? {} : { error: last.error }),
+        ...(said === undefined ? {} : { by: said.who, why: said.why }),
+      },
+    };
+  });
 }

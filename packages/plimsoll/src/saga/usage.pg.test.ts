@@ -124,9 +124,18 @@ test('a saga in an app: started by a command, approved by hand, waits for an eve
     const [request] = await trace(app.database, { key: 't1' }, [sagaFacts]);
     const [traced] = request!.effects;
     expect(traced).toMatchObject({ kind: 'saga', name: 'trips.booking', state: 'done' });
-    const what = traced!.effects.map(({ kind, name, state }) => `${kind} ${name} ${state}`);
-    expect(what.slice(0, 2)).toEqual(['saga step step book began', 'saga step step book done']);
-    expect(what).toContain('event card.cleared logged');
+    const what = traced!.effects.map(({ name, state, effects }) => [
+      name,
+      state,
+      ...effects.map((effect) => `${effect.kind} ${effect.name}`),
+    ]);
+    expect(what).toEqual([
+      ['step book', 'done'],
+      ['approval expensive', 'done'],
+      ['saga', 'asked'],
+      ['step charge', 'done', 'event card.cleared'],
+      ['event cleared', 'done'],
+    ]);
     expect(traced!.effects).toContainEqual(
       expect.objectContaining({ data: expect.objectContaining({ by: who.who, why: who.why }) as object }),
     );

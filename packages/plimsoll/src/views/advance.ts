@@ -16,18 +16,20 @@ export interface Filling {
   readonly table: string;
 }
 
+/** Where a table is after a batch. */
+export interface Reached {
+  readonly outcome: 'applied' | 'idle';
+  /** Of the rows, now. */
+  readonly position: number;
+  /** Of the log, when it was looked at. */
+  readonly head: number;
+}
+
 /** What one batch came to. `busy`: somebody else is filling the table, or it is no longer filled. */
 export type Advanced =
   | { readonly outcome: 'busy' }
-  | {
-      readonly outcome: 'applied' | 'idle';
-      /** Of the rows, now. */
-      readonly position: number;
-      /** Of the log, when it was looked at. */
-      readonly head: number;
-      /** Where the rows are in the log of their database: whoever reads there sees them. */
-      readonly commit: Mark | undefined;
-    };
+  /** With where the rows are in the log of their database: whoever reads there sees them. */
+  | (Reached & { readonly commit: Mark | undefined });
 
 /** What of the log a batch may take. */
 export interface BatchLimits {
@@ -41,6 +43,13 @@ export class PositionMoved extends Error {
   override readonly name = 'PositionMoved';
 }
 
+/** A step of a table's position, and the head of the log when it was looked at. */
+export interface Move {
+  readonly from: number;
+  readonly upTo: number;
+  readonly head: number;
+}
+
 /**
  * Applies the next events to one table: rows and position in one transaction. The row of the table is locked while it
  * runs, so one builder works at a time and the others leave; and the position moves only from where it was read, so that
@@ -52,67 +61,112 @@ export async function advance(
   filling: Filling,
   { batch, statementTimeoutMs }: BatchLimits,
 ): Promise<Advanced> {
-  const { database, log } = databases;
-  const { schema } = filling.place;
-  const seen = new Seen();
-  // One message: between an event and its row are as few round trips as there can be.
-  const timeout = trustedSql(`set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
   // Where the table was found, under its lock.
   let from: number | undefined;
   try {
-    const advanced = await database.transaction(
+    return await commit(databases, filling, statementTimeoutMs, (tx, position) => {
+      from = position;
+      return applyNext(tx, databases, filling, position, batch);
+    });
+  } catch (error) {
+    const isAlone = batch === 1 || isPlimsollError(error, 'PL_VIEW_HISTORY');
+    if (from !== undefined && isAlone && !isOfDatabase(error))
+      await noteFailure(databases.database, filling.place.schema, filling.table, from, error).catch(
+        () => undefined,
+      );
+    throw error;
+  }
+}
+
+/** Writes what was made of the events of a move, and moves: in one transaction, if the table is where it was. */
+export function commitMove(
+  databases: Databases,
+  filling: Filling,
+  move: Move,
+  statementTimeoutMs: number,
+  write: (tx: Transaction) => Promise<void>,
+): Promise<Advanced> {
+  return commit(databases, filling, statementTimeoutMs, async (tx, position) => {
+    if (position !== move.from) throw new PositionMoved(`${filling.table} is at position ${position}`);
+    await write(tx);
+    await movePosition(tx, databases, filling, move);
+    return { outcome: 'applied', position: move.upTo, head: move.head };
+  });
+}
+
+/** A transaction that holds the row of the table; `busy` when somebody else does, or has moved it. */
+async function commit(
+  { database, log }: Databases,
+  { place: { schema }, table }: Filling,
+  statementTimeoutMs: number,
+  work: (tx: Transaction, position: number) => Promise<Reached>,
+): Promise<Advanced> {
+  const seen = new Seen();
+  // One message: between an event and its row are as few round trips as there can be.
+  const timeout = trustedSql(`set local statement_timeout = ${Math.round(statementTimeoutMs)}`);
+  let reached: Reached | undefined;
+  try {
+    reached = await database.transaction(
       async (tx) => {
         const row = await tx.maybeOne<{ position: number }>(sql`
           select position from plimsoll.view_table
-          where schema_name = ${schema} and table_name = ${filling.table} and state <> 'retired'
+          where schema_name = ${schema} and table_name = ${table} and state <> 'retired'
           for no key update skip locked`);
-        if (row === undefined) return undefined;
-        from = row.position;
-        return applyNext(tx, databases, filling, row.position, batch);
+        return row === undefined ? undefined : work(tx, row.position);
       },
       { seen, holds: () => timeout },
     );
-    if (advanced === undefined) return { outcome: 'busy' };
-    // In another database it may be behind, which only keeps events for longer.
-    if (log !== database && advanced.outcome === 'applied')
-      await log.execute(noteReader(readerName(schema, filling.table), advanced.position));
-    return { ...advanced, commit: seen.isUnknown(database.name) ? undefined : seen.mark(database.name) };
   } catch (error) {
     if (error instanceof PositionMoved) return { outcome: 'busy' };
-    const isAlone = batch === 1 || isPlimsollError(error, 'PL_VIEW_HISTORY');
-    if (from !== undefined && isAlone && !isOfDatabase(error))
-      await noteFailure(database, schema, filling.table, from, error).catch(() => undefined);
     throw error;
   }
+  if (reached === undefined) return { outcome: 'busy' };
+  // In another database it may be behind, which only keeps events for longer.
+  if (log !== database && reached.outcome === 'applied')
+    await log.execute(noteReader(readerName(schema, table), reached.position));
+  return { ...reached, commit: seen.isUnknown(database.name) ? undefined : seen.mark(database.name) };
 }
 
 /** One batch, in a transaction that holds the row of the table. */
 export async function applyNext(
   tx: Transaction,
-  { database, log }: Databases,
-  { place, table }: Filling,
+  databases: Databases,
+  filling: Filling,
   position: number,
   batch: number,
-): Promise<{ readonly outcome: 'applied' | 'idle'; readonly position: number; readonly head: number }> {
-  const { schema, view } = place;
-  const { head, kept, events } = await readEvents(log === database ? tx : log, view, position, batch);
+): Promise<Reached> {
+  const { database, log } = databases;
+  const { place } = filling;
+  const { head, kept, events } = await readEvents(log === database ? tx : log, place.view, position, batch);
   if (head <= position) return { outcome: 'idle', position, head };
-  if (!kept)
-    throw new PlimsollError(
-      'PL_VIEW_HISTORY',
-      `view ${schema}.${view.name} version ${view.version} has applied the log up to position ${position}, and the event after it is no longer there; build it again from a baseline`,
-      { data: { view: `${schema}.${view.name}`, version: view.version, position } },
-    );
+  if (!kept) throw historyOver(place, position);
   const upTo = Math.min(head, position + batch);
-  if (events.length > 0) await applyEvents(tx, { place, table }, events);
+  if (events.length > 0) await applyEvents(tx, filling, events);
+  await movePosition(tx, databases, filling, { from: position, upTo, head });
+  return { outcome: 'applied', position: upTo, head };
+}
+
+export function historyOver({ schema, view }: PlacedView, position: number): PlimsollError {
+  return new PlimsollError(
+    'PL_VIEW_HISTORY',
+    `view ${schema}.${view.name} version ${view.version} has applied the log up to position ${position}, and the event after it is no longer there; build it again from a baseline`,
+    { data: { view: `${schema}.${view.name}`, version: view.version, position } },
+  );
+}
+
+async function movePosition(
+  tx: Transaction,
+  { database, log }: Databases,
+  { place: { schema }, table }: Filling,
+  { from, upTo }: Move,
+): Promise<void> {
   const move = sql`
     update plimsoll.view_table set position = ${upTo}, failure = null
-    where schema_name = ${schema} and table_name = ${table} and position = ${position} and state <> 'retired'
+    where schema_name = ${schema} and table_name = ${table} and position = ${from} and state <> 'retired'
     returning 1`;
   const told = log === database ? sql`, told as (${noteReader(readerName(schema, table), upTo)})` : sql.empty;
   const moved = await tx.query(sql`with moved as (${move})${told} select 1 from moved`);
-  if (moved.length !== 1) throw new PositionMoved(`${schema}.${table} is no longer at position ${position}`);
-  return { outcome: 'applied', position: upTo, head };
+  if (moved.length !== 1) throw new PositionMoved(`${schema}.${table} is no longer at position ${from}`);
 }
 
 async function applyEvents(

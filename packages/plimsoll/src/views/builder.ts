@@ -6,8 +6,9 @@ import { systemClock, type Clock } from '../kernel/clock.ts';
 import { throwIfProblems, type Problem } from '../kernel/errors.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Mark } from '../kernel/seen.ts';
-import { advance, type Advanced, type Filling } from './advance.ts';
-import { isOfBatch, isOfDatabase } from './failure.ts';
+import type { Filling } from './advance.ts';
+import { isOfDatabase } from './failure.ts';
+import { Filler, type Step } from './filler.ts';
 import { viewName, versionName, type PlacedView } from './place.ts';
 import { prepareViews } from './prepare.ts';
 import { headOf } from './read-log.ts';
@@ -77,6 +78,8 @@ const busyLooks = 3;
 const stuckMs = 2_000;
 /** And after this when the database was away. */
 const awayMs = 500;
+/** One that another process builds is left to it for so long. */
+const elsewhereMs = 5_000;
 
 /**
  * Fills the tables of views, in as many processes as there are: each table is filled by one of them at a time. What is
@@ -92,8 +95,8 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   );
   /** Under way, by table. */
   const running = new Map<string, Promise<void>>();
-  /** By table: how many positions are taken at once, and when it is tried again. */
-  const sizes = new Map<string, number>();
+  /** By table: how it is filled, and when it is tried again. */
+  const fillers = new Map<string, Filler>();
   const retryAtMs = new Map<string, number>();
   let stopping = new AbortController();
 
@@ -101,6 +104,8 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
     const tables = await filledTables(databases, views);
     const head = tables[0]?.head ?? 0;
     const nowMs = clock.monotonicMs();
+    const filled = new Set(tables.map(({ schema, table }) => `${schema}.${table}`));
+    for (const id of fillers.keys()) if (!filled.has(id)) fillers.delete(id);
     // Not those of a version that this process has no code for: another one has, or they wait.
     const due = tables.filter(
       ({ schema, table, name, version, position, state }) =>
@@ -123,12 +128,16 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   const servedAt = ({ schema, table }: ViewTable): number => served.get(`${schema}.${table}`) ?? 0;
   const isRunning = ({ schema, table }: ViewTable): boolean => running.has(`${schema}.${table}`);
 
-  function begin(table: ViewTable): void {
+  function begin(table: HeadedTable): void {
     const place = code.get(versionName(table.schema, table.name, table.version));
     if (place === undefined) return;
     const id = `${table.schema}.${table.table}`;
     served.set(id, clock.monotonicMs());
-    const run = turn(table, { place, table: table.table })
+    const filling = { place, table: table.table };
+    const filler = fillers.get(id) ?? new Filler(databases, filling, table, settings);
+    fillers.set(id, filler);
+    filler.note(table);
+    const run = turn(table, filling, filler)
       .catch((error: unknown) => {
         background.publish({ scope, what: `view ${viewName(place)} version ${table.version}`, error });
         retryAtMs.set(id, clock.monotonicMs() + (isOfDatabase(error) ? awayMs : stuckMs));
@@ -142,39 +151,35 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   }
 
   /** Batches until there is nothing left, or others had to wait for long enough. Answers whether there may be more. */
-  async function turn(table: ViewTable, filling: Filling): Promise<boolean> {
-    const id = `${table.schema}.${table.table}`;
+  async function turn(table: ViewTable, { place }: Filling, filler: Filler): Promise<boolean> {
     const untilMs = clock.monotonicMs() + turnMs;
     let looks = 0;
     while (!stopping.signal.aborted && clock.monotonicMs() < untilMs) {
-      const batch = sizes.get(id) ?? settings.batch;
       const startedMs = clock.monotonicMs();
-      let advanced: Advanced;
-      try {
-        advanced = await advance(databases, filling, { ...settings, batch });
-      } catch (error) {
-        // Half as many, and again, until the event that cannot be applied is alone.
-        if (batch === 1 || !isOfBatch(error)) throw error;
-        sizes.set(id, Math.ceil(batch / 4));
-        continue;
-      }
-      if (advanced.outcome === 'busy') {
+      const step = await filler.next();
+      if (step.outcome === 'busy') {
         looks += 1;
         if (looks >= busyLooks) return false;
         await clock.sleep(busyPauseMs, stopping.signal);
         continue;
       }
+      if (step.outcome === 'elsewhere') {
+        retryAtMs.set(`${table.schema}.${table.table}`, clock.monotonicMs() + elsewhereMs);
+        return false;
+      }
       const durationMs = clock.monotonicMs() - startedMs;
-      if (advanced.outcome === 'applied') {
-        sizes.set(id, nextSize(batch, durationMs));
-        tell(table, filling.place, advanced);
-        if (table.state === 'building') await rest(durationMs);
+      const rests = step.outcome !== 'idle' && table.state === 'building';
+      if (step.outcome === 'unwritten') {
+        if (rests) await rest(durationMs);
+        continue;
       }
-      const isNear = advanced.head - advanced.position <= batch;
+      if (step.outcome === 'applied') tell(table, place, step);
+      if (rests) await rest(durationMs);
+      const isNear = step.head - step.position <= filler.batch;
       if (table.state === 'building' && settings.switches && isNear) {
-        if (await trySwitch(filling.place, batch)) return true;
+        if (await trySwitch(place, filler.batch)) return true;
       }
-      if (advanced.position >= advanced.head) return false;
+      if (step.position >= step.head) return false;
     }
     return true;
   }
@@ -189,16 +194,13 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
     }
   }
 
-  function tell({ table, version, state }: ViewTable, place: PlacedView, advanced: Advanced): void {
-    if (advanced.outcome === 'busy') return;
-    const { position, head, commit } = advanced;
+  function tell(
+    { table, version, state }: ViewTable,
+    place: PlacedView,
+    { position, head, commit }: Extract<Step, { readonly position: number }>,
+  ): void {
     const isLive = state === 'live';
     options.onApplied?.({ view: viewName(place), table, version, isLive, position, head, commit });
-  }
-
-  function nextSize(batch: number, durationMs: number): number {
-    if (durationMs > 2 * settings.targetMs) return Math.max(1, Math.floor(batch / 2));
-    return durationMs < settings.targetMs / 2 ? Math.min(settings.batch, batch * 2) : batch;
   }
 
   async function rest(workedMs: number): Promise<void> {
@@ -222,15 +224,19 @@ export function createViewBuilder(options: ViewBuilderOptions): ViewBuilder {
   async function endRuns(): Promise<void> {
     stopping.abort();
     await Promise.all(running.values());
+    fillers.clear();
   }
   return loop;
 }
+
+/** With the last position of the log. */
+type HeadedTable = ViewTable & { readonly head: number };
 
 /** Those of the declared views that somebody fills, with the head of the log: of a moment before, in another database. */
 async function filledTables(
   { database, log }: Databases,
   views: readonly PlacedView[],
-): Promise<readonly (ViewTable & { readonly head: number })[]> {
+): Promise<readonly HeadedTable[]> {
   const names = views.map(({ view }) => view.name);
   const schemas = views.map(({ schema }) => schema);
   const head =

@@ -3,10 +3,11 @@ import { asStored, typeOf, valueProblem, type Columns } from './columns.ts';
 import type { FoldStep, ReadEvent, View } from './view.ts';
 
 export type Values = Readonly<Record<string, unknown>>;
-type Folding = View & { readonly how: { readonly kind: 'fold' } };
+export type FoldingView = View & { readonly how: { readonly kind: 'fold' } };
 
 /** What a batch makes of the rows that it is about. */
 export interface FoldedRow {
+  readonly id: string;
   readonly key: Values;
   /** Null: there is no such row any more. */
   readonly state: Values | null;
@@ -27,7 +28,7 @@ export interface KeyedBatch {
   readonly keys: ReadonlyMap<string, Values>;
 }
 
-export function isFolding(view: View): view is Folding {
+export function isFolding(view: View): view is FoldingView {
   return view.how.kind === 'fold';
 }
 
@@ -37,7 +38,7 @@ export function rowId(view: View, row: Values): string {
 }
 
 /** Which rows the events of a batch are about. */
-export function keyBatch(view: Folding, events: readonly ReadEvent[]): KeyedBatch {
+export function keyBatch(view: FoldingView, events: readonly ReadEvent[]): KeyedBatch {
   const steps: KeyedStep[] = [];
   const keys = new Map<string, Values>();
   for (const event of events) {
@@ -53,11 +54,11 @@ export function keyBatch(view: Folding, events: readonly ReadEvent[]): KeyedBatc
   return { steps, keys };
 }
 
-/** The rows as they are after the batch, from those that are stored. */
+/** The rows as they are after the batch, from those that are stored; null is as good as none. */
 export function foldBatch(
-  view: Folding,
+  view: FoldingView,
   { steps, keys }: KeyedBatch,
-  stored: ReadonlyMap<string, Values>,
+  stored: ReadonlyMap<string, Values | null>,
 ): readonly FoldedRow[] {
   const states = new Map<string, Values | null>();
   for (const { step, event, key, id } of steps) {
@@ -66,7 +67,7 @@ export function foldBatch(
     const next = step((before ?? view.how.initial) as never, event.payload as never, event, key as never);
     states.set(id, next === null ? null : checked(view, event, 'state', view.columns, next));
   }
-  return [...states].map(([id, state]) => ({ key: keys.get(id) as Values, state }));
+  return [...states].map(([id, state]) => ({ id, key: keys.get(id) as Values, state }));
 }
 
 const listOf = (given: unknown): readonly unknown[] => {

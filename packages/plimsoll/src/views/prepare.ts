@@ -157,8 +157,8 @@ async function make(
   await assertFree(tx, schema, state === 'live' && tables.length === 0 ? [view.name, table] : [table]);
   for (const statement of createTable(schema, table, view)) await tx.execute(statement);
   await tx.execute(sql`
-    insert into plimsoll.view_table (schema_name, table_name, view_name, version, state, position, shape)
-    values (${schema}, ${table}, ${view.name}, ${view.version}, ${state}, ${first - 1}, ${sql.json(shapeOf(view))})`);
+    insert into plimsoll.view_table (schema_name, table_name, view_name, version, state, position, from_position, shape)
+    values (${schema}, ${table}, ${view.name}, ${view.version}, ${state}, ${first - 1}, ${first - 1}, ${sql.json(shapeOf(view))})`);
   if (seeded) await seed(tx, place, table, live);
   if (state === 'live') await showTable(tx, schema, view, table);
   return table;
@@ -184,8 +184,8 @@ async function seed(tx: Transaction, place: PlacedView, table: string, live: Vie
   const rows = view.baseline?.(tableSql(schema, live.table)) ?? trustedSql('');
   await tx.execute(sql`
     with copied as (insert into ${tableSql(schema, table)} (${names}) select ${names} from (${rows}) as baseline)
-    update plimsoll.view_table set position = (
-      select position from plimsoll.view_table where schema_name = ${schema} and table_name = ${live.table})
+    update plimsoll.view_table set (position, from_position) = (
+      select position, position from plimsoll.view_table where schema_name = ${schema} and table_name = ${live.table})
     where schema_name = ${schema} and table_name = ${table}`);
 }
 

@@ -10,13 +10,18 @@ export interface ViewStatus extends ViewTable {
   /** Since when the oldest of them is there, in seconds; 0 when there is none. */
   readonly behindSeconds: number;
   readonly madeAt: Date;
+  /** Of one that is being built, since it was made, on average and with its rests; else null. */
+  readonly built: { readonly events: number; readonly eventsPerSecond: number } | null;
   readonly switchedAt: Date | null;
 }
 
 /** All tables of all views of the database, retired ones included, by view and version. */
 export async function listViews({ database, log }: Databases): Promise<readonly ViewStatus[]> {
-  const tables = await database.query<ViewTable & { madeAt: Date; switchedAt: Date | null }>(sql`
-    select ${tableColumns}, made_at as "madeAt", switched_at as "switchedAt" from plimsoll.view_table
+  const tables = await database.query<Omit<ViewStatus, 'head' | 'behind' | 'behindSeconds'>>(sql`
+    select ${tableColumns}, made_at as "madeAt", switched_at as "switchedAt",
+      case state when 'building' then json_build_object('events', position - from_position, 'eventsPerSecond',
+        (position - from_position) / greatest(extract(epoch from clock_timestamp() - made_at), 0.001)) end as built
+    from plimsoll.view_table
     order by schema_name, view_name, version, made_at`);
   const positions = tables.map(({ position }) => position);
   const lags = await log.query<{ head: number; seconds: number }>(sql`
