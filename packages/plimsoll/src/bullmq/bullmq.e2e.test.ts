@@ -30,7 +30,7 @@ let name = '';
 
 beforeAll(async () => {
   if (noRedis !== undefined) return;
-  redis = await startRedis({ durable: true });
+  redis = await startRedis();
   client = new Redis(redis.url, { maxRetriesPerRequest: null, retryStrategy: () => 20 });
   client.on('error', () => undefined);
 });
@@ -45,7 +45,7 @@ beforeEach((ctx) => {
   return () => jobs.close();
 });
 
-/** Skips, with the reason: these end and freeze their server, so that a given one does not do. */
+/** Skips, with the reason, where no server can be started. */
 function needsRedis(ctx: TestContext): PrivateRedis {
   if (redis === undefined) ctx.skip(noRedis);
   return redis!;
@@ -320,6 +320,21 @@ test('a worker survives starts and stops at any time', async () => {
   await stress(jobs.work(new Map([[name, async () => undefined]]), { lockMs }));
 });
 
+test('a client that a worker cannot wait with is refused, and does to enqueue', async (ctx) => {
+  const { url } = needsRedis(ctx);
+  const impatient = new Redis(url);
+  const other = createBullmqJobs({ connection: impatient, names: [name], prefix });
+  try {
+    expect(() => other.work(new Map([[name, async () => undefined]]))).toThrow(
+      'connection: has maxRetriesPerRequest 20, and a worker waits for longer',
+    );
+    expect(await jobs.status(await other.add(name, 1))).toMatchObject({ state: 'queued' });
+  } finally {
+    await other.close();
+    impatient.disconnect();
+  }
+});
+
 test('two with other prefixes in one Redis know nothing of each other', async () => {
   const other = createBullmqJobs({ connection: client, names: [name], prefix: 'yours' });
   try {
@@ -345,94 +360,4 @@ test('connections that BullMQ makes of options end with close', async (ctx) => {
   await worker.stop();
   await own.close();
   await expect.poll(clients, soon).toBe(before);
-});
-
-describe('when Redis does not answer', () => {
-  const hurried = (): BullmqJobs =>
-    createBullmqJobs({ connection: client, names: [name], prefix, answerMs: 300 });
-
-  test('frozen: whoever asks has PL_TIMEOUT, a worker stops, and afterwards all goes on', async (ctx) => {
-    const server = needsRedis(ctx);
-    const frozen = hurried();
-    const known = await frozen.add(name, 'before');
-    const worker = frozen.work(new Map([[name, async () => undefined]]), { lockMs });
-    await worker.start();
-    await expect.poll(() => frozen.status(known), soon).toBeUndefined();
-    await server.signal('SIGSTOP');
-    try {
-      const asked = await Promise.allSettled([
-        frozen.add(name, 'asked'),
-        frozen.addAll([{ name, input: 'asked' }]),
-        frozen.add(name, 'asked', { unique: { key: 'k', onDuplicate: 'replace' } }),
-        frozen.status(known),
-        frozen.cancel(known, 'no'),
-        frozen.deadLetters(),
-        frozen.replay({}),
-        frozen.discard({ name }),
-        frozen.pause(name),
-        frozen.limit(name, undefined),
-      ]);
-      for (const each of asked)
-        expect(each).toMatchObject({
-          reason: {
-            code: 'PL_TIMEOUT',
-            message: 'Redis did not answer within its 300 ms; what was asked may or may not have been done',
-          },
-        });
-      await worker.stop();
-    } finally {
-      await server.signal('SIGCONT');
-    }
-    await frozen.resume(name);
-    const ran: unknown[] = [];
-    await using _worker = await start(async (input) => void ran.push(input));
-    await jobs.add(name, 'after');
-    await expect.poll(() => ran, soon).toContain('after');
-    await frozen.close();
-  });
-
-  test('away: what was given up while there was no connection is not sent later; what waits is', async (ctx) => {
-    const server = needsRedis(ctx);
-    const away = hurried();
-    await away.add(name, 'before');
-    await server.signal('SIGKILL');
-    await expect.poll(() => client.status, soon).not.toBe('ready');
-    await expect(away.add(name, 'given up')).rejects.toMatchObject({ code: 'PL_TIMEOUT' });
-    const patient = jobs.add(name, 'waited');
-    await server.restart();
-    await patient;
-    const ran: unknown[] = [];
-    await using _worker = await start(async (input) => void ran.push(input));
-    await jobs.add(name, 'after', { priority: 1 });
-    await expect.poll(() => ran, soon).toEqual(['before', 'waited', 'after']);
-    await away.close();
-  });
-
-  test('restarted in the midst of work: all that was accepted is run, and nothing is left', async (ctx) => {
-    const server = needsRedis(ctx);
-    const ran = new Map<unknown, number>();
-    await using _worker = await start(async (input) => {
-      ran.set(input, (ran.get(input) ?? 0) + 1);
-    }, 2);
-    const accepted: number[] = [];
-    let n = 0;
-    for (const part of [50, 100, 150]) {
-      while (accepted.length < part) {
-        const batch = Array.from({ length: 10 }, () => (n += 1));
-        await jobs.addAll(batch.map((input) => ({ name, input })));
-        accepted.push(...batch);
-      }
-      await server.signal('SIGKILL');
-      await server.restart();
-    }
-    await expect.poll(() => accepted.filter((input) => !ran.has(input)), soon).toEqual([]);
-    const queue = new Queue(name, { connection: client, prefix });
-    const left = async (): Promise<number> =>
-      Object.values(await queue.getJobCounts('waiting', 'active', 'delayed', 'prioritized', 'failed')).reduce(
-        (sum, count) => sum + count,
-        0,
-      );
-    await expect.poll(left, soon).toBe(0);
-    await queue.close();
-  });
 });

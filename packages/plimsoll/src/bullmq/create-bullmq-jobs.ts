@@ -11,7 +11,6 @@ import { createContext, currentContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
 import { discardDeadLetters, listDeadLetters, replayDeadLetters } from './dead-letters.ts';
 import { enqueue } from './enqueue.ts';
-import { dataOf, optionsOf } from './job-data.ts';
 import { createQueues, type QueuesOptions } from './queues.ts';
 import { refusedLimits, refusedOptions, unknownName } from './refused.ts';
 import { relayHandler } from './relay.ts';
@@ -41,6 +40,9 @@ export const bullmqJobsDefaults = {
   answerMs: 5_000,
   keepResultsMs: 86_400_000,
 } as const;
+
+/** At most so many jobs are on their way to Redis at once, for one name of one `addAll`. */
+const chunk = 1_000;
 
 /** Jobs in Redis. */
 export interface BullmqJobs extends Jobs {
@@ -76,6 +78,12 @@ export function createBullmqJobs(options: BullmqJobsOptions): BullmqJobs {
     return newJob(currentContext() ?? createContext(), { ...of, id: newTaskId(), name, input });
   }
 
+  /** Of one name. Not with `addBulk`, which over node-redis fails once after each restart of Redis (NOSCRIPT). */
+  async function addMany(tasks: readonly NewTask[]): Promise<void> {
+    for (let from = 0; from < tasks.length; from += chunk)
+      await Promise.all(tasks.slice(from, from + chunk).map((task) => enqueue(queues, task, keptMs(task))));
+  }
+
   /** Asks the queue of a name that may be unknown. */
   const ask: typeof queues.ask = async (name, work) => {
     throwIfProblems('the queue', unknownName(name, queues.names));
@@ -91,17 +99,8 @@ export function createBullmqJobs(options: BullmqJobsOptions): BullmqJobs {
     async addAll(jobs) {
       const tasks = jobs.map(asTask);
       throwIfProblems('addAll', uniqueProblems(jobs));
-      const bulks = Map.groupBy(tasks, ({ name }) => name);
-      await Promise.all(
-        [...bulks].map(([name, bulk]) => {
-          const adds = bulk.map((task) => ({
-            name,
-            data: dataOf(task),
-            opts: optionsOf(task, keptMs(task)),
-          }));
-          return queues.ask(name, (queue) => queue.addBulk(adds));
-        }),
-      );
+      const byName = Map.groupBy(tasks, ({ name }) => name);
+      await Promise.all([...byName.values()].map(addMany));
       return tasks.map(({ id }) => id);
     },
     cancel: (id, reason) => cancelJob(queues, id, reason, keepResultsMs),

@@ -4,14 +4,14 @@ import { snooze } from '../durable/outcome.ts';
 import type { ClaimedTask, NewTask } from '../durable/task.ts';
 import type { TaskHandler } from '../durable/worker.ts';
 import { background } from '../kernel/channels.ts';
-import { isPlimsollError, throwIfProblems } from '../kernel/errors.ts';
+import { throwIfProblems } from '../kernel/errors.ts';
 import { enqueue } from './enqueue.ts';
 import type { Queues } from './queues.ts';
 import { refusedOptions, unknownName } from './refused.ts';
 
 /** How long BullMQ knows a relayed job that has ended well: until then a repetition adds nothing. */
 export const relayedMs = 3_600_000;
-/** How long to leave a Redis alone that does not answer. */
+/** How long to leave a Redis alone that cannot take a job. */
 const againMs = 1_000;
 
 /**
@@ -27,7 +27,7 @@ export function relayHandler(queues: Queues, database: Database, keptMs: number)
     try {
       await enqueue(queues, dueNow(task), Math.max(relayedMs, task.keepResult ? keptMs : 0));
     } catch (error) {
-      if (!isPlimsollError(error, 'PL_TIMEOUT')) throw error;
+      // Whatever it is, it is Redis that cannot take it now, and no fault of the job.
       background.publish({
         scope: database.scope,
         what: `relaying job ${task.name} ${task.id} to BullMQ`,

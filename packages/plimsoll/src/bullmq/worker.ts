@@ -52,6 +52,7 @@ export function createBullmqWorker(given: CreateWorkerOptions): JobWorker {
   const { concurrency, drainMs, lockMs, backoff = {} } = { ...bullmqWorkerDefaults, ...given.options };
   throwIfProblems('the worker', [
     ...[...handlers.keys()].flatMap((name) => unknownName(name, queues.names)),
+    ...impatient(queues.connection),
     ...aboveZero({ concurrency, lockMs }),
   ]);
   const held = new Set<Held>();
@@ -176,6 +177,24 @@ export function createBullmqWorker(given: CreateWorkerOptions): JobWorker {
 
 function lostError({ job }: Held): PlimsollError {
   return new PlimsollError('PL_TASK_LOST', `job ${job.name} ${job.id}: this worker no longer has it`);
+}
+
+/** What BullMQ would throw itself, and leave a connection open that it has just made. */
+function impatient(connection: Queues['connection']): Problem[] {
+  const { options } = connection as { readonly options?: RetryOptions };
+  const retries = options?.maxRetriesPerRequest ?? options?.redisOptions?.maxRetriesPerRequest ?? null;
+  if (!('defineCommand' in connection) || retries === null) return [];
+  return [
+    {
+      path: 'connection',
+      message: `has maxRetriesPerRequest ${retries}, and a worker waits for longer; make the client of ioredis with maxRetriesPerRequest: null`,
+    },
+  ];
+}
+
+interface RetryOptions {
+  readonly maxRetriesPerRequest?: number | null;
+  readonly redisOptions?: { readonly maxRetriesPerRequest?: number | null };
 }
 
 function aboveZero(options: Readonly<Record<string, number>>): Problem[] {
