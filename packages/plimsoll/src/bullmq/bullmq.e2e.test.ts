@@ -316,6 +316,21 @@ test('a new input for a job that begins before it gets it is another job', async
   }
 });
 
+test('a dead letter that somebody wanted to end in its last try runs when it is replayed', async () => {
+  const ran: number[] = [];
+  await using _worker = await start(async (_input, { task }) => {
+    ran.push(task.attempt);
+    if (ran.length > 1) return;
+    expect(await jobs.cancel(task.id, 'too late')).toEqual({ state: 'asked' });
+    throw new Error('failed before it heard');
+  });
+  const id = await jobs.add(name, 1, { maxAttempts: 1 });
+  await expect.poll(() => jobs.status(id), soon).toMatchObject({ state: 'failed' });
+  await jobs.replay({ ids: [id] });
+  await expect.poll(() => ran, soon).toEqual([1, 1]);
+  await expect.poll(() => jobs.status(id), soon).toBeUndefined();
+});
+
 test('a worker survives starts and stops at any time', async () => {
   await stress(jobs.work(new Map([[name, async () => undefined]]), { lockMs }));
 });

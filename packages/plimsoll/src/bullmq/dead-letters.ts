@@ -30,9 +30,12 @@ export async function replayDeadLetters(queues: Queues, filter: ParkedFilter): P
   const letters = (await findLetters(queues, filter, Infinity)).toReversed();
   return forEach(letters, ({ name, job }) =>
     queues.ask(name, async () => {
-      // BullMQ begins to count failures anew, but not deaths.
-      if (isJobData(job.data) && job.stalledCounter > 0)
-        await job.updateData({ ...job.data, diedBefore: job.stalledCounter });
+      if (isJobData(job.data)) {
+        // BullMQ begins to count failures anew, but not deaths. Who wanted it to end has been overruled.
+        const { cancelReason, ...data } = job.data;
+        if (job.stalledCounter > 0 || cancelReason !== undefined)
+          await job.updateData({ ...data, diedBefore: job.stalledCounter });
+      }
       await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true });
       return true;
     }),

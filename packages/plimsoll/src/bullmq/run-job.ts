@@ -40,7 +40,8 @@ export interface JobRunnerOptions {
 }
 
 /** How a try ended, to be told when BullMQ has taken it. */
-export type Ending = Omit<TaskMessage, 'scope'>;
+type Ending = Omit<TaskMessage, 'scope'>;
+type End = (outcome: Ending['outcome'], error?: unknown) => void;
 
 export interface JobRunner {
   /** What BullMQ calls for a job of a name: resolves with what is kept of it, or rejects as BullMQ wants it. */
@@ -72,7 +73,7 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
       leave: left.reject,
       ended: ended.promise,
     };
-    const end = (outcome: Ending['outcome'], error?: unknown): void => {
+    const end: End = (outcome, error) => {
       endings.set(job, ending(job, task, outcome, startedMs, error));
     };
     held.add(one);
@@ -91,33 +92,37 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
       return kept;
     } catch (error) {
       if (error instanceof WaitingError) throw error;
-      if (one.lost) {
-        end('lost', error);
-        recorded(job);
-        throw error;
-      }
-      const outcome = error instanceof OutcomeReturned ? error.outcome : undefined;
-      if (one.cancelReason !== undefined || outcome?.kind === 'cancel') {
-        end('cancelled');
-        return job.data.keepResult === true
-          ? { cancelled: one.cancelReason ?? outcome?.reason ?? '' }
-          : undefined;
-      }
-      if (outcome?.kind === 'snooze') {
-        await job.moveToDelayed(Date.now() + Math.ceil(outcome.delayMs ?? 0), token);
-        end('snoozed');
-        recorded(job);
-        throw new DelayedError();
-      }
-      const isLast = task.attempt >= task.maxAttempts;
-      end(isLast ? 'parked' : 'retry', error);
-      const delayMs =
-        outcome?.delayMs ?? Math.max(backoffMs(task.attempt, options.backoff, Math.random), askedMs(error));
-      throw new JobFailure(error, delayMs, isLast);
+      return await goOn(one, task, error, end);
     } finally {
       held.delete(one);
       ended.resolve();
     }
+  }
+
+  /** What was returned or thrown instead of a result: returns what is kept of it, or throws how it goes on. */
+  async function goOn(one: Held, task: JobTry, error: unknown, end: End): Promise<Kept | undefined> {
+    const { job, token, cancelReason } = one;
+    if (one.lost) {
+      end('lost', error);
+      recorded(job);
+      throw error;
+    }
+    const outcome = error instanceof OutcomeReturned ? error.outcome : undefined;
+    if (cancelReason !== undefined || outcome?.kind === 'cancel') {
+      end('cancelled');
+      return job.data.keepResult === true ? { cancelled: cancelReason ?? outcome?.reason ?? '' } : undefined;
+    }
+    if (outcome?.kind === 'snooze') {
+      await job.moveToDelayed(Date.now() + Math.ceil(outcome.delayMs ?? 0), token);
+      end('snoozed');
+      recorded(job);
+      throw new DelayedError();
+    }
+    const isLast = task.attempt >= task.maxAttempts;
+    end(isLast ? 'parked' : 'retry', error);
+    const delayMs =
+      outcome?.delayMs ?? Math.max(backoffMs(task.attempt, options.backoff, Math.random), askedMs(error));
+    throw new JobFailure(error, delayMs, isLast);
   }
 
   /** The function, in the context of whoever enqueued the job. */
@@ -143,7 +148,7 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
 
   /** From here on another one of its unique key is another job; what this one was given before is its input. */
   function begin(job: BullJob): Promise<unknown> {
-    return queues.ask(job.name, async (queue) => {
+    return queues.ask(job.queueName, async (queue) => {
       await job.removeDeduplicationKey();
       const now: BullJob | undefined = await queue.getJob(job.id ?? '');
       return (now ?? job).data.input;
@@ -157,7 +162,8 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
       get signal() {
         return (signal ??= signalOf(context));
       },
-      progress: (progress) => queues.ask(job.name, () => job.updateProgress((progress ?? null) as object)),
+      progress: (progress) =>
+        queues.ask(job.queueName, () => job.updateProgress((progress ?? null) as object)),
     };
   }
 
@@ -173,7 +179,7 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
 
 /** Throws what parks the job, where it cannot be tried. */
 function tryOf(job: BullJob): JobTry {
-  const { id = '', name, data } = job;
+  const { id = '', queueName: name, data } = job;
   const maxAttempts = job.opts.attempts ?? 1;
   if (!isJobData(data)) {
     const foreign = new PlimsollError(

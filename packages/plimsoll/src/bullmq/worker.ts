@@ -103,7 +103,7 @@ export function createBullmqWorker(given: CreateWorkerOptions): JobWorker {
     const running = [...held].filter(({ cancelReason }) => cancelReason === undefined);
     await Promise.all(
       running.map(async (one) => {
-        const { id = '', name } = one.job;
+        const { id = '', queueName: name } = one.job;
         const reason = (await queues.ask(name, (queue) => queue.getJob(id)))?.data.cancelReason;
         if (reason === undefined) return;
         one.cancelReason = reason;
@@ -146,7 +146,7 @@ export function createBullmqWorker(given: CreateWorkerOptions): JobWorker {
       await answer.run(() => one.job.moveToWait(one.token));
     } catch (error) {
       // It comes back by itself, when its lock is over.
-      report(`giving back job ${one.job.name} ${one.job.id}`)(error);
+      report(`giving back job ${one.job.queueName} ${one.job.id}`)(error);
     }
     one.leave(new WaitingError());
   }
@@ -176,7 +176,7 @@ export function createBullmqWorker(given: CreateWorkerOptions): JobWorker {
 }
 
 function lostError({ job }: Held): PlimsollError {
-  return new PlimsollError('PL_TASK_LOST', `job ${job.name} ${job.id}: this worker no longer has it`);
+  return new PlimsollError('PL_TASK_LOST', `job ${job.queueName} ${job.id}: this worker no longer has it`);
 }
 
 /** What BullMQ would throw itself, and leave a connection open that it has just made. */
