@@ -1,6 +1,7 @@
 import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
+import type { Transaction } from '../database/transaction.ts';
 import { assertAlive, type RequestContext } from '../kernel/context.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import { settleSoon } from '../kernel/settle-seen.ts';
@@ -31,6 +32,8 @@ export interface HandlerTransactionOptions {
 export interface Ending {
   readonly completion?: Completion | undefined;
   readonly record?: CommandRecord | undefined;
+  /** Runs last, with what the handler resulted in. */
+  readonly last?: ((tx: Transaction, result: unknown) => Promise<void>) | undefined;
 }
 
 /** Runs a handler in its one transaction. */
@@ -46,7 +49,7 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
 
   async function inTransaction<T>(
     context: RequestContext,
-    { completion, record }: Ending,
+    { completion, record, last }: Ending,
     run: (work: Work) => Promise<T>,
   ): Promise<T> {
     const outgoing = new Outgoing(context, wire, invalidations?.cache);
@@ -65,6 +68,7 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
           invalidations?.check.committing(operation, context, outgoing.tags);
           const endings = { completion, external: effects.recording(), answer: record?.recording(answer) };
           await outgoing.flush(tx, endings);
+          await last?.(tx, outgoing.result);
         },
       });
     } catch (error) {

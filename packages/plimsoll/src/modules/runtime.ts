@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.ts';
+import type { Transaction } from '../database/transaction.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { BackoffOptions } from '../durable/backoff.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
@@ -38,6 +39,7 @@ import { AlreadyApplied, type Completion } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
+import type { RecordStep } from '../saga/step-call.ts';
 import { validate } from '../kernel/validate.ts';
 import type { ViewReads } from '../views/reads.ts';
 
@@ -87,6 +89,15 @@ const isUnsafe = { safe: false };
 interface Hop {
   readonly above: RequestContext;
   readonly keySuffix: string;
+}
+
+/** For what a command runs. */
+interface CommandRun {
+  readonly wire: Wire;
+  /** Set for a job. */
+  readonly completion?: Completion;
+  /** Set for a step of a saga. */
+  readonly recordStep?: RecordStep;
 }
 
 /** Carries a declared failure past the transaction, which it rolls back. */
@@ -234,19 +245,21 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     operation: AnyCommand,
     input: unknown,
     context: RequestContext,
-    { wire, completion }: { readonly wire: Wire; readonly completion?: Completion },
+    { wire, completion, recordStep }: CommandRun,
   ): Promise<unknown> {
     const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
-    // A job's own end is in its transaction: it cannot come again.
-    const record =
-      completion === undefined
-        ? recordOf(operation.id, input, context, operation.personal?.subject(valid))
-        : undefined;
+    // A job's own end, and the record of a step, are in its transaction: it cannot come again.
+    const mayCome = completion === undefined && recordStep === undefined;
+    const record = mayCome
+      ? recordOf(operation.id, input, context, operation.personal?.subject(valid))
+      : undefined;
+    const last =
+      recordStep && ((tx: Transaction, result: unknown) => recordStep(tx, succeeded(operation, result)));
     // What is answered now is what will be answered again: the value as it is recorded.
     const carry = record === undefined ? wire : jsonCopy;
     try {
-      const value = await inTransaction(context, { completion, record }, async (work) => {
+      const value = await inTransaction(context, { completion, record, last }, async (work) => {
         const handlerContext = new CommandHandlerContext(
           handlerOptions(module, context, carry),
           work,
@@ -365,14 +378,22 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   }
 
   /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
-  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+  function callStep(
+    moduleName: string,
+    operation: AnyCommand,
+    input: unknown,
+    recordStep: RecordStep,
+  ): Promise<unknown> {
     const above = currentContext() ?? createContext();
     const from = registry.modules.find(({ name }) => name === moduleName);
     if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
     const module = registry.owner(operation);
     const call = (): Promise<unknown> =>
       perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
-        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+        beforeDeadline(
+          context,
+          runCommand(module, operation, input, context, { wire: jsonCopy, recordStep }),
+        ),
       );
     const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
     return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);

@@ -4,6 +4,7 @@ import type { TaskHandler } from '../durable/worker.ts';
 import { validate } from '../kernel/validate.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
 import { sagaTaskHandlers } from '../saga/runner.ts';
+import type { RecordStep } from '../saga/step-call.ts';
 import type { AnyCommand, AnyEvent, Schema } from './contract.ts';
 import type { Registry } from './registry.ts';
 
@@ -11,7 +12,12 @@ export interface SagaHandlersOptions {
   readonly registry: Registry;
   readonly database: Database;
   /** Calls a command as a step of a saga of the module, in the current context. */
-  readonly callStep: (module: string, operation: AnyCommand, input: unknown) => Promise<unknown>;
+  readonly callStep: (
+    module: string,
+    operation: AnyCommand,
+    input: unknown,
+    record: RecordStep,
+  ) => Promise<unknown>;
   readonly backoff: BackoffOptions | undefined;
 }
 
@@ -22,7 +28,7 @@ export function sagaHandlers(options: SagaHandlersOptions): ReadonlyMap<string, 
     database,
     sagas: registry.sagas,
     // Async, so that what it refuses at once is a failure of the step.
-    call: async (module, command, input) => callStep(module, command as AnyCommand, input),
+    call: async (module, command, input, record) => callStep(module, command as AnyCommand, input, record),
     commandOf(id) {
       const operation = registry.operations.get(id);
       return operation?.kind === 'command' ? operation : undefined;

@@ -215,6 +215,11 @@ export class History {
   /** A row that this run adds; known at once, written with the next write. */
   add(row: NewRow): void {
     this.#pending.push(row);
+    this.note(row);
+  }
+
+  /** A row that somebody else writes. */
+  note(row: NewRow): void {
     this.#take({
       seq: Number.MAX_SAFE_INTEGER,
       kind: row.kind,

@@ -30,8 +30,15 @@ async function start(dieAt?: string): Promise<ChildProcess> {
   return child;
 }
 
-/** In a step's transaction; with its effect committed and not recorded; after that; on the way back. */
-const points = ['in hotel', 'after hotel', 'between car', 'in undo flight'];
+/** In a step's transaction: in the command, with what is recorded, in the code after it; right after its COMMIT; on the way back. */
+const points = [
+  'in hotel',
+  'after hotel',
+  'between car',
+  'committed travel.take',
+  'in undo flight',
+  'committed travel.giveBack',
+];
 
 test('killed in every phase, others end what was begun: once, or undone', { timeout: 120_000 }, async () => {
   const survivor = await start();

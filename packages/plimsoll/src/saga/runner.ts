@@ -10,13 +10,26 @@ import { taskSpan } from '../kernel/trace.ts';
 import { validate, type MaybePromise } from '../kernel/validate.ts';
 import type { ArrivedEvent, AwaitedEvent, StepCommand } from './callable.ts';
 import { compensate } from './compensate.ts';
-import { Superseded, type Trouble } from './failure.ts';
+import { StepFailed, Superseded, type Trouble } from './failure.ts';
 import { History, kept, type HistoryRow } from './history.ts';
 import { runOf, SagaRun } from './run.ts';
 import { recordable } from './recordable.ts';
 import type { AnySaga } from './saga.ts';
 import { backwardTask, childId, forwardTask, readHistory, type NewSaga, type SagaRow } from './statements.ts';
-import { endTurn, save, take, turnBack } from './store.ts';
+import type { RecordStep, StepCall } from './step-call.ts';
+import {
+  endAlone,
+  endCommitted,
+  endsAlone,
+  endTurn,
+  save,
+  saveIn,
+  take,
+  turnBack,
+  type Additions,
+  type Held,
+  type Rest,
+} from './store.ts';
 import { Turn, type ChildPlace, type Outcome } from './turn.ts';
 import { arriveFromLog } from './wait-events.ts';
 import { newSaga } from './new-saga.ts';
@@ -33,9 +46,15 @@ export interface SagaRunnerOptions {
   readonly sagas: ReadonlyMap<string, HostedSaga>;
   /**
    * Calls a command for a step of a module's saga, in the current context, whose key is the step's. Resolves to what
-   * its caller gets: the value, or `{ ok }` where the command declares errors.
+   * its caller gets: the value, or `{ ok }` where the command declares errors. `record` may be used where the command
+   * has its effect in a transaction of the saga's database; without it the command has to know its key.
    */
-  readonly call: (module: string, command: StepCommand, input: unknown) => Promise<unknown>;
+  readonly call: (
+    module: string,
+    command: StepCommand,
+    input: unknown,
+    record: RecordStep,
+  ) => Promise<unknown>;
   /** The command of that id: compensations are recorded by it. */
   readonly commandOf: (id: string) => StepCommand | undefined;
   /** The payload of a recorded event as its contract has it now. */
@@ -57,6 +76,12 @@ interface Within {
   /** Of the step, in its key. */
   readonly place?: string;
 }
+
+const doneRest = (history: History, value: unknown): Rest => ({
+  rows: history.takePending(),
+  state: 'done',
+  result: kept(value),
+});
 
 const whereOf = ({ id, version }: SagaRow): string => `saga ${id} (version ${version})`;
 
@@ -84,60 +109,61 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
 
   async function runTask(task: ClaimedTask, control?: TaskControl): Promise<void> {
     const { saga: id } = task.payload as { readonly saga: string };
+    const failed = new Map<string, unknown>();
     for (;;) {
-      const saga = await take(database, task, id);
-      if (saga === undefined) {
+      const held = await take(database, task, id);
+      if (held === undefined) {
         // Its turn is over, or is that of another task; only this one is left to end.
         await database.execute(completeTask(task));
         return;
       }
       try {
-        if (await runTurn(task, saga, control)) return;
+        if (await runTurn(held, failed, control)) return;
       } catch (error) {
-        if (!(error instanceof Superseded)) throw error;
+        if (error instanceof StepFailed) {
+          if (await endCommitted(database, held)) return tell(held.saga, 'done');
+          failed.set(error.place, error.cause);
+        } else if (!(error instanceof Superseded)) throw error;
       }
     }
   }
 
   /** Whether the turn has ended; if not, the saga goes on from what is recorded now. */
   async function runTurn(
-    task: ClaimedTask,
-    saga: SagaRow,
+    held: Held,
+    failed: Map<string, unknown>,
     control: TaskControl | undefined,
   ): Promise<boolean> {
+    const { task, saga } = held;
     const where = whereOf(saga);
-    // Nothing was recorded of one that was never taken and that nobody has decided about.
-    const isNew = saga.rev === 1 && saga.signals === 0;
-    const rows = isNew ? [] : await database.query<HistoryRow>(readHistory(saga.id));
+    const rows = held.rev === 0 ? [] : await database.query<HistoryRow>(readHistory(saga.id));
     const history = new History(where, rows);
     if (task.attempt >= task.maxAttempts) {
       const message = `its turn was begun ${task.attempt} times and never ended: the process died, or could not write`;
-      await stick(task, saga, history, { message });
+      await stick(held, history, { message });
       return true;
     }
     if (saga.undoing) {
-      const call = callAs(task, saga, control);
       const undone = await compensate({
         database,
-        saga,
+        held,
         history,
         backoff,
         random,
         commandOf: options.commandOf,
-        async call(operation, input, place) {
+        async call(operation, input, key, record) {
           const command = options.commandOf(operation);
-          if (command !== undefined) return call(command, input, place);
+          if (command !== undefined) return call(held, control, { command, input, key }, record);
           throw new PlimsollError('PL_UNKNOWN_OPERATION', `${where}: no module of this app has ${operation}`);
         },
       });
-      if (undone.kind === 'stuck') await stick(task, saga, history, undone.trouble);
+      if (undone.kind === 'stuck') await stick(held, history, undone.trouble);
       else {
         const rows = history.takePending();
         const last = rows.at(-1)?.error;
         await endTurn(
           database,
-          task,
-          saga,
+          held,
           undone.kind === 'compensated'
             ? { rows, state: 'compensated' }
             : { rows, state: 'compensating', nextMs: undone.wakeMs, trouble: last ?? null },
@@ -148,56 +174,47 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     }
     const { ending } = saga;
     if (ending !== null && (ending.assumeUndone || history.unsettled().length === 0)) {
-      await goBack(saga, history, { error: 'Cancelled', data: ending });
+      await goBack(held, history, { error: 'Cancelled', data: ending });
       return false;
     }
-    return settle(task, saga, history, await runCode(task, saga, history, control));
+    return settle(held, history, await runCode(held, history, failed, control));
   }
 
-  async function settle(
-    task: ClaimedTask,
-    saga: SagaRow,
-    history: History,
-    outcome: Outcome,
-  ): Promise<boolean> {
+  async function settle(held: Held, history: History, outcome: Outcome): Promise<boolean> {
     switch (outcome.kind) {
       case 'done': {
-        const rows = history.takePending();
-        await endTurn(database, task, saga, { rows, state: 'done', result: kept(outcome.value) });
-        tell(saga, 'done');
+        if (!held.ended) await endTurn(database, held, doneRest(history, outcome.value));
+        tell(held.saga, 'done');
         return true;
       }
       case 'failed':
-        await goBack(saga, history, { error: outcome.error, data: outcome.data });
+        await goBack(held, history, { error: outcome.error, data: outcome.data });
         return false;
       case 'ending':
-        await goBack(saga, history, { error: 'Cancelled', data: saga.ending });
+        await goBack(held, history, { error: 'Cancelled', data: held.saga.ending });
         return false;
       case 'waits': {
         const trouble = history.unsettled()[0]?.known.lastError ?? null;
         const rows = history.takePending();
-        await endTurn(database, task, saga, { rows, state: 'waiting', nextMs: outcome.wakeMs, trouble });
+        await endTurn(database, held, { rows, state: 'waiting', nextMs: outcome.wakeMs, trouble });
         return true;
       }
       case 'stuck':
-        await stick(task, saga, history, outcome.trouble);
+        await stick(held, history, outcome.trouble);
         return true;
     }
   }
 
-  async function goBack(
-    saga: SagaRow,
-    history: History,
-    error: NonNullable<SagaRow['error']>,
-  ): Promise<void> {
-    await turnBack(database, saga, history.takePending(), error);
-    tell(saga, 'compensating', error.error);
+  async function goBack(held: Held, history: History, error: NonNullable<SagaRow['error']>): Promise<void> {
+    await turnBack(database, held, history.takePending(), error);
+    tell(held.saga, 'compensating', error.error);
   }
 
   /** Somebody has to look at it: it is told aloud, and goes on only by hand. */
-  async function stick(task: ClaimedTask, saga: SagaRow, history: History, trouble: Trouble): Promise<void> {
+  async function stick(held: Held, history: History, trouble: Trouble): Promise<void> {
+    const { saga } = held;
     const rows = [...history.takePending(), { kind: 'stuck' as const, error: trouble }];
-    await endTurn(database, task, saga, { rows, state: 'stuck', trouble });
+    await endTurn(database, held, { rows, state: 'stuck', trouble });
     const what = `saga ${saga.id} is stuck`;
     const error = new PlimsollError(
       'PL_SAGA_STUCK',
@@ -209,11 +226,12 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
   }
 
   async function runCode(
-    task: ClaimedTask,
-    saga: SagaRow,
+    held: Held,
     history: History,
+    failed: Map<string, unknown>,
     control: TaskControl | undefined,
   ): Promise<Outcome> {
+    const { task, saga } = held;
     const where = whereOf(saga);
     const hosted = options.sagas.get(saga.name)?.saga.versions.get(saga.version);
     if (hosted === undefined)
@@ -222,8 +240,8 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
         `${where} has steps whose outcome only its code can tell, and this process does not have it`,
       );
     const children: NewSaga[] = [];
-    const commit = (): Promise<void> =>
-      save(database, saga, { rows: history.takePending(), children: children.splice(0) });
+    const added = (): Additions => ({ rows: history.takePending(), children: children.splice(0) });
+    const commit = (): Promise<void> => save(database, held, added());
     const turn = new Turn({
       id: saga.id,
       where,
@@ -234,7 +252,8 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       random,
       backoff,
       stallMs,
-      call: callAs(task, saga, control),
+      failed,
+      call: (step, record) => call(held, control, step, record),
       payloadOf: options.payloadOf,
       nameOf: (child) => nameOf(saga, child),
       startChild(at, child, given) {
@@ -243,6 +262,13 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
         children.push(made);
       },
       save: commit,
+      async saveIn(tx, outcome) {
+        if (outcome?.kind !== 'done' || children.length > 0 || !endsAlone(saga, 'done'))
+          return saveIn(tx, held, added());
+        await endAlone(tx, held, doneRest(history, outcome.value));
+        held.ended = true;
+      },
+      saveRowIn: (tx, row) => saveIn(tx, held, { rows: [row] }),
     });
     const outcome = await runInContext(contextOf(saga, { task, control }), () =>
       turn.run(async () => {
@@ -281,11 +307,15 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     return { ...saga, id: childId(operation, parent.id, place), parent: parent.id, parentPlace: place };
   }
 
-  function callAs(task: ClaimedTask, saga: SagaRow, control: TaskControl | undefined): Turn['call'] {
-    return (command, input, place) =>
-      runInContext(contextOf(saga, { task, control, place }), () =>
-        options.call(saga.module, command, input),
-      );
+  function call(
+    { task, saga }: Held,
+    control: TaskControl | undefined,
+    { command, input, key: place }: Pick<StepCall, 'command' | 'input' | 'key'>,
+    record: RecordStep,
+  ): Promise<unknown> {
+    return runInContext(contextOf(saga, { task, control, place }), () =>
+      options.call(saga.module, command, input, record),
+    );
   }
 
   /** That of the request that began the saga; the key is that of the step, however often it is called. */

@@ -108,22 +108,50 @@ export function turnTask(
   };
 }
 
+/** The claimed task, as long as it is ours. */
+export const ours = (task: ClaimedTask): Sql => sql`
+  select id from plimsoll.task
+  where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running'`;
+
 /**
  * Makes the claimed task the one that writes: whoever took the saga before is refused from then on. `claimed` is
  * false when the task is no longer ours. No saga: the task is not the one of its turn any more.
  */
 export function takeSaga(task: ClaimedTask, id: string): Sql {
   return sql`
-    with claim as (
-      select id from plimsoll.task
-      where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' for update
-    ), taken as (
+    with claim as (${ours(task)} for update), taken as (
       update plimsoll.saga s
       set rev = rev + 1, state = case when state = 'waiting' then 'running' else state end, updated_at = now()
       from claim where s.id = ${id} and s.task = claim.id and s.state in ('running', 'waiting', 'compensating')
       returning ${columns}
     )
     select exists (select 1 from claim) as claimed, taken.* from (select 1) one left join taken on true`;
+}
+
+/**
+ * A saga that nobody has ever written for, as {@link takeSaga} gives it, without a write: whoever makes the first one
+ * has it. No saga: it is not new, or not of this task.
+ */
+export function lookAtNew(task: ClaimedTask, id: string): Sql {
+  return sql`
+    select exists (${ours(task)}) as claimed, s.* from (select 1) one left join (
+      select ${columns} from plimsoll.saga s
+      where s.id = ${id} and s.task = ${task.id} and s.state = 'running' and s.rev = 0 and s.signals = 0) s on true`;
+}
+
+/**
+ * Parts of a statement of which `mine` has a row only while the turn that has the saga at this `rev` may write: not
+ * when another worker has it, nor when somebody has asked for it to be undone and this turn does not know. It stays so
+ * until the commit. The first write of a new saga takes it.
+ */
+export function holding(task: ClaimedTask, { id, ending }: SagaRow, rev: number): Sql {
+  const known = ending === null ? sql`ending is null` : sql`ending is not null`;
+  if (rev > 0)
+    return sql`mine as (select id from plimsoll.saga where id = ${id} and rev = ${rev} and ${known} for share)`;
+  return sql`
+    claim as (${ours(task)} for update), mine as (
+      update plimsoll.saga set rev = 1, updated_at = now()
+      where id = ${id} and task = (select id from claim) and ${known} returning id)`;
 }
 
 export function lockSaga(id: string): Sql {
