@@ -1,5 +1,5 @@
 import { insertInvalidation, type RecordedInvalidation } from '../cache/invalidation-rows.ts';
-import { sql, type Sql } from '../database/sql.ts';
+import { prepared, sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import {
   completeTask,
@@ -180,14 +180,17 @@ export class Outgoing {
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
     const answered = answer === undefined ? sql`1` : sql`(select count(*)::int from answered)`;
+    const statement = sql`
+      with ${sql.join(parts)}
+      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`;
+    // Each number of unique keys is a text of its own.
+    const isOneOfFew = this.#unique.size <= 1;
     const row = await tx.one<{
       ended: number;
       noted: number;
       answered: number;
       invalidated: string | null;
-    }>(sql`
-      with ${sql.join(parts)}
-      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
+    }>(isOneOfFew ? prepared(statement) : statement);
     if (completion !== undefined && row.ended !== 1) {
       throw taskLost(completion.task);
     }

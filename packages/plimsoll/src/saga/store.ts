@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
-import { sql, type Sql } from '../database/sql.ts';
+import { prepared, sql, type Sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
 import { completeTask, insertTasks, type ClaimedTask } from '../durable/task.ts';
 import { PlimsollError } from '../kernel/errors.ts';
@@ -46,7 +46,7 @@ export async function take(database: Database, task: ClaimedTask, id: string): P
 }
 
 async function taken(database: Database, task: ClaimedTask, statement: Sql): Promise<SagaRow | undefined> {
-  const row = await database.one<SagaRow & { claimed: boolean }>(statement);
+  const row = await database.one<SagaRow & { claimed: boolean }>(prepared(statement));
   if (!row.claimed) throw lost(task);
   return (row.id as string | null) === null ? undefined : row;
 }
@@ -150,7 +150,8 @@ export async function endAlone(tx: RecordTx, held: Held, rest: Rest): Promise<vo
   const added =
     rest.rows.length === 0 ? sql.empty : sql`, added as (${insertRows(saga.id, rest.rows, sql`seen`)})`;
   // Locks the task and then the saga, and writes only if both are as they were.
-  const { claimed, seen } = await tx.one<{ claimed: boolean; seen: boolean }>(sql`
+  const { claimed, seen } = await tx.one<{ claimed: boolean; seen: boolean }>(
+    prepared(sql`
     with claim as (${ours(task)} for update), seen as (
       select id from plimsoll.saga
       where id = ${saga.id} and rev = ${rev} and signals = ${saga.signals} and exists (select 1 from claim) for update
@@ -163,7 +164,8 @@ export async function endAlone(tx: RecordTx, held: Held, rest: Rest): Promise<vo
         result = ${orNull(rest.result)}
       where id in (select id from seen)
     )${added}
-    select exists (select 1 from claim) as claimed, exists (select 1 from seen) as seen`);
+    select exists (select 1 from claim) as claimed, exists (select 1 from seen) as seen`),
+  );
   if (!claimed) throw lost(task);
   if (!seen) throw new Superseded();
 }
