@@ -10,7 +10,8 @@ import type { CommandAnswer, CommandRecord } from './command-record.ts';
 import { ExternalEffects } from './external.ts';
 import type { Work } from './handler-context.ts';
 import type { InvalidationCheck } from './invalidation-check.ts';
-import { Outgoing, type Completion } from './outgoing.ts';
+import { Outgoing, type Completion, type Pending } from './outgoing.ts';
+import type { BeginHere } from '../saga/begin-here.ts';
 
 /** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
 export interface Invalidations {
@@ -24,8 +25,9 @@ export interface HandlerTransactionOptions {
   /** What happens to what goes from module to module. */
   readonly wire: Wire;
   readonly invalidations: Invalidations | undefined;
-  /** Called after a commit that wrote events or jobs. */
-  readonly onCommitted: (() => void) | undefined;
+  /** Called after a commit that wrote events or tasks. */
+  readonly onCommitted: ((pending: Pending) => void) | undefined;
+  readonly beginHere: BeginHere | undefined;
 }
 
 /** What ends with the transaction of a handler. */
@@ -45,14 +47,14 @@ export type HandlerTransaction = <T>(
 
 /** What handlers buffer, the ends of their tasks and their answers are written just before COMMIT. */
 export function createHandlerTransaction(options: HandlerTransactionOptions): HandlerTransaction {
-  const { database, wire, invalidations, onCommitted } = options;
+  const { database, wire, invalidations, onCommitted, beginHere } = options;
 
   async function inTransaction<T>(
     context: RequestContext,
     { completion, record, last }: Ending,
     run: (work: Work) => Promise<T>,
   ): Promise<T> {
-    const outgoing = new Outgoing(context, wire, invalidations?.cache);
+    const outgoing = new Outgoing(context, wire, invalidations?.cache, beginHere);
     const effects = new ExternalEffects(database, context);
     let answer: CommandAnswer = {};
     const answered = (given: CommandAnswer): void => void (answer = given);
@@ -72,10 +74,13 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
         },
       });
     } catch (error) {
+      outgoing.failed(error);
       await effects.abandon();
       throw error;
     }
-    if (outgoing.pending) onCommitted?.();
+    outgoing.committed();
+    const { pending } = outgoing;
+    if (pending.relay || pending.worker) onCommitted?.(pending);
     if (outgoing.invalidation !== undefined) await publish(outgoing.invalidation, context);
     return result;
   }

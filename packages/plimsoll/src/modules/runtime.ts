@@ -4,7 +4,7 @@ import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { BackoffOptions } from '../durable/backoff.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
 import { taskContext } from '../durable/task-context.ts';
-import type { TaskControl, TaskHandler } from '../durable/worker.ts';
+import type { Reservation, TaskControl, TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import {
@@ -22,7 +22,7 @@ import { causeOf, type RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
-import { sagaHandlers } from './saga-handlers.ts';
+import { sagaRunner } from './saga-runner.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
 import {
   assertUses,
@@ -35,7 +35,7 @@ import { createHandlerTransaction, type Invalidations } from './handler-transact
 import { invoke, isFailure, memberName, resultOf, succeeded, validInput, validOutput } from './invocation.ts';
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
-import { AlreadyApplied, type Completion } from './outgoing.ts';
+import { AlreadyApplied, type Completion, type Pending } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
@@ -64,8 +64,10 @@ export interface RuntimeOptions {
   readonly assertRoom?: (type: string) => void;
   /** Waits until views show what a reader has written. Default: nobody waits. */
   readonly viewReads?: Pick<ViewReads, 'current'>;
-  /** Called after a commit that wrote events or jobs. */
-  readonly onCommitted?: () => void;
+  /** Called after a commit that wrote events or tasks. */
+  readonly onCommitted?: (pending: Pending) => void;
+  /** A slot of the worker that runs the task handlers, for a saga that begins where it is started. Default none. */
+  readonly reserve?: (name: string) => Reservation | undefined;
   /** Waits between the tries of a step of a saga. Default as for jobs. */
   readonly sagaBackoff?: BackoffOptions;
 }
@@ -121,6 +123,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     wire: betweenModules,
     invalidations: options.invalidations,
     onCommitted: options.onCommitted,
+    beginHere: (saga, task) => sagas.beginHere(saga, task),
   });
 
   /** Enters the operation's context, times it and tells the channel. */
@@ -399,8 +402,9 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);
   }
 
-  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
-  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
+  const { reserve, sagaBackoff: backoff } = options;
+  const sagas = sagaRunner({ registry, database, callStep, backoff, reserve });
+  for (const [name, handler] of sagas.handlers) taskHandlers.set(name, handler);
 
   return {
     call(operation, input) {

@@ -239,6 +239,11 @@ export class History {
     });
   }
 
+  /** Whether nothing but operations of these kinds is to be written now. */
+  pendingAreAll(...ops: readonly Op[]): boolean {
+    return this.#pending.every(({ op }) => op !== undefined && ops.includes(op));
+  }
+
   /** The rows to be written now; they count as written. */
   takePending(): readonly NewRow[] {
     const pending = this.#pending;

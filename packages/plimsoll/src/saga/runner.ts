@@ -1,7 +1,7 @@
 import type { Database } from '../database/database.ts';
 import { backoffDefaults, type BackoffOptions } from '../durable/backoff.ts';
-import { completeTask, type ClaimedTask } from '../durable/task.ts';
-import type { TaskControl, TaskHandler } from '../durable/worker.ts';
+import { claimedBy, completeTask, type ClaimedTask, type NewTask } from '../durable/task.ts';
+import type { Reservation, TaskControl, TaskHandler } from '../durable/worker.ts';
 import { background, sagas as sagaChannel, type SagaMessage } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
 import { createContext, runInContext, type RequestContext } from '../kernel/context.ts';
@@ -9,6 +9,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { taskSpan } from '../kernel/trace.ts';
 import { validate, type MaybePromise } from '../kernel/validate.ts';
 import type { ArrivedEvent, AwaitedEvent, StepCommand } from './callable.ts';
+import type { BeginHere, BegunHere } from './begin-here.ts';
 import { compensate } from './compensate.ts';
 import { StepFailed, Superseded, type Trouble } from './failure.ts';
 import { History, kept, type HistoryRow } from './history.ts';
@@ -22,6 +23,7 @@ import {
   endCommitted,
   endsAlone,
   endTurn,
+  heldNew,
   save,
   saveIn,
   take,
@@ -30,7 +32,7 @@ import {
   type Held,
   type Rest,
 } from './store.ts';
-import { Turn, type ChildPlace, type Outcome } from './turn.ts';
+import { hasAsked, Turn, type ChildPlace, type Outcome } from './turn.ts';
 import { arriveFromLog } from './wait-events.ts';
 import { newSaga } from './new-saga.ts';
 
@@ -63,11 +65,30 @@ export interface SagaRunnerOptions {
   readonly backoff?: BackoffOptions;
   /** How long a saga's code may wait for something that is not a step. Default 10_000. */
   readonly stallMs?: number;
+  /** A slot of the worker that runs the handlers, for a saga that begins here. Default: sagas wait their turn. */
+  readonly reserve?: (name: string) => Reservation | undefined;
   readonly clock?: Clock;
   readonly random?: () => number;
 }
 
 export const sagaDefaults = { stallMs: 10_000 } as const;
+
+/** So long the clock of the database is taken to go as ours does, before it is looked at again. */
+const clockMs = 60_000;
+
+/** A run of the code that is under way. */
+interface Running {
+  readonly held: Held;
+  readonly history: History;
+  readonly outcome: Promise<Outcome>;
+  /** Of the task; once it runs. */
+  control: TaskControl | undefined;
+}
+
+export interface SagaRunner {
+  readonly handlers: ReadonlyMap<string, TaskHandler>;
+  readonly beginHere: BeginHere;
+}
 
 /** Whose work a context is for. */
 interface Within {
@@ -90,6 +111,11 @@ const whereOf = ({ id, version }: SagaRow): string => `saga ${id} (version ${ver
  * ends when the saga does or when it waits: the end of its task, and the next one, commit with what it has come to.
  */
 export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string, TaskHandler> {
+  return createSagaRunner(options).handlers;
+}
+
+/** {@link sagaTaskHandlers}, and what begins a saga where it is started. */
+export function createSagaRunner(options: SagaRunnerOptions): SagaRunner {
   const { database } = options;
   const { scope } = database;
   const clock = options.clock ?? systemClock;
@@ -105,20 +131,31 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       handlers.set(forwardTask(name, version), runTask);
     }
   }
-  return handlers;
+  // By task: begun in the transaction that has started the saga, and not taken up by the worker yet.
+  const begun = new Map<string, Running>();
+  let databaseClock = { atMs: 0, readMs: -Infinity };
+  return { handlers, beginHere };
 
   async function runTask(task: ClaimedTask, control?: TaskControl): Promise<void> {
     const { saga: id } = task.payload as { readonly saga: string };
     const failed = new Map<string, unknown>();
     for (;;) {
-      const held = await take(database, task, id);
+      const running = begun.get(task.id);
+      begun.delete(task.id);
+      const held = running?.held ?? (await take(database, task, id));
       if (held === undefined) {
         // Its turn is over, or is that of another task; only this one is left to end.
         await database.execute(completeTask(task));
         return;
       }
       try {
-        if (await runTurn(held, failed, control)) return;
+        if (running === undefined) {
+          databaseClock = { atMs: held.saga.atMs, readMs: clock.monotonicMs() };
+          if (await runTurn(held, failed, control)) return;
+        } else {
+          running.control = control;
+          if (await goOn(running)) return;
+        }
       } catch (error) {
         if (error instanceof StepFailed) {
           if (await endCommitted(database, held)) return tell(held.saga, 'done');
@@ -177,7 +214,48 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       await goBack(held, history, { error: 'Cancelled', data: ending });
       return false;
     }
-    return settle(held, history, await runCode(held, history, failed, control));
+    return goOn(runCode({ held, history, failed, control }));
+  }
+
+  async function goOn({ held, history, outcome }: Running): Promise<boolean> {
+    return settle(held, history, await outcome);
+  }
+
+  async function beginHere(asked: NewSaga, task: NewTask): Promise<BegunHere | undefined> {
+    const nowMs = clock.monotonicMs();
+    if (nowMs - databaseClock.readMs > clockMs) return undefined;
+    const place = options.reserve?.(task.name);
+    if (place === undefined) return undefined;
+    const saga: NewSaga = { ...asked, rev: 1 };
+    const claimed = claimedBy(task, place.worker);
+    const held = heldNew(saga, claimed, databaseClock.atMs + nowMs - databaseClock.readMs);
+    const history = new History(whereOf(held.saga), []);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // Not in the context of who starts it, whose time ends.
+    const running = runInContext(createContext(), runCode, {
+      held,
+      history,
+      failed: new Map<string, unknown>(),
+      control: undefined,
+      begun: promise,
+    });
+    // The worker looks at it; without one, nobody does.
+    running.outcome.catch(() => undefined);
+    await hasAsked();
+    return {
+      saga,
+      task: { ...task, worker: place.worker },
+      // What is more than a row, the first write of the turn adds.
+      rows: history.pendingAreAll('step', 'value') ? history.takePending() : [],
+      committed(isNew) {
+        if (isNew) begun.set(task.id, running);
+        place.begin(claimed);
+        // Otherwise nothing that it has asked for is its own.
+        if (isNew) resolve();
+      },
+      rolledBack: place.rolledBack,
+      unknown: () => place.unknown(claimed),
+    };
   }
 
   async function settle(held: Held, history: History, outcome: Outcome): Promise<boolean> {
@@ -225,20 +303,16 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
     tell(saga, 'stuck', error);
   }
 
-  async function runCode(
-    held: Held,
-    history: History,
-    failed: Map<string, unknown>,
-    control: TaskControl | undefined,
-  ): Promise<Outcome> {
+  function runCode(given: {
+    readonly held: Held;
+    readonly history: History;
+    readonly failed: Map<string, unknown>;
+    readonly control: TaskControl | undefined;
+    readonly begun?: Promise<void>;
+  }): Running {
+    const { held, history } = given;
     const { task, saga } = held;
     const where = whereOf(saga);
-    const hosted = options.sagas.get(saga.name)?.saga.versions.get(saga.version);
-    if (hosted === undefined)
-      throw new PlimsollError(
-        'PL_UNKNOWN_OPERATION',
-        `${where} has steps whose outcome only its code can tell, and this process does not have it`,
-      );
     const children: NewSaga[] = [];
     const added = (): Additions => ({ rows: history.takePending(), children: children.splice(0) });
     const commit = (): Promise<void> => save(database, held, added());
@@ -252,12 +326,13 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       random,
       backoff,
       stallMs,
-      failed,
-      call: (step, record) => call(held, control, step, record),
+      failed: given.failed,
+      begun: given.begun,
+      call: (step, record) => call(held, running.control, step, record),
       payloadOf: options.payloadOf,
       nameOf: (child) => nameOf(saga, child),
-      startChild(at, child, given) {
-        const made = childOf(saga, at, child, given);
+      startChild(at, child, input) {
+        const made = childOf(saga, at, child, input);
         history.add({ kind: 'began', op: 'child', ...at });
         children.push(made);
       },
@@ -270,17 +345,35 @@ export function sagaTaskHandlers(options: SagaRunnerOptions): ReadonlyMap<string
       },
       saveRowIn: (tx, row) => saveIn(tx, held, { rows: [row] }),
     });
-    const outcome = await runInContext(contextOf(saga, { task, control }), () =>
-      turn.run(async () => {
-        // Transforms run here, each time.
-        const given = await validate(hosted.input, saga.input.value, 'PL_INPUT_INVALID', `input of ${where}`);
-        return recordable(await hosted.body(runOf(new SagaRun(turn, '')), given), `result of ${where}`);
-      }),
-    );
-    if (children.length > 0 || (outcome.kind === 'waits' && history.awaitsEvent)) await commit();
-    // The wait is committed: what came before it is found here, and what comes after it by the follower.
-    if (outcome.kind === 'waits' && history.awaitsEvent) await arriveFromLog(database, saga.id);
-    return outcome;
+
+    async function run(): Promise<Outcome> {
+      const hosted = options.sagas.get(saga.name)?.saga.versions.get(saga.version);
+      if (hosted === undefined)
+        throw new PlimsollError(
+          'PL_UNKNOWN_OPERATION',
+          `${where} has steps whose outcome only its code can tell, and this process does not have it`,
+        );
+      const outcome = await runInContext(contextOf(saga, { task, control: given.control }), () =>
+        turn.run(async () => {
+          // Transforms run here, each time.
+          const input = await validate(
+            hosted.input,
+            saga.input.value,
+            'PL_INPUT_INVALID',
+            `input of ${where}`,
+          );
+          return recordable(await hosted.body(runOf(new SagaRun(turn, '')), input), `result of ${where}`);
+        }),
+      );
+      await given.begun;
+      if (children.length > 0 || (outcome.kind === 'waits' && history.awaitsEvent)) await commit();
+      // The wait is committed: what came before it is found here, and what comes after it by the follower.
+      if (outcome.kind === 'waits' && history.awaitsEvent) await arriveFromLog(database, saga.id);
+      return outcome;
+    }
+
+    const running: Running = { held, history, control: given.control, outcome: run() };
+    return running;
   }
 
   function nameOf(parent: SagaRow, child: AnySaga): string {

@@ -24,6 +24,8 @@ export interface NewSaga {
   readonly subject: string | undefined;
   /** Of the task that runs it first. */
   readonly task: string;
+  /** 1 when it is begun by whoever writes it. Default 0: nobody has written for it. */
+  readonly rev?: number;
   readonly input: Kept;
   readonly parent?: string;
   readonly parentPlace?: string;
@@ -65,19 +67,20 @@ const columns = sql`s.id, s.module, s.name, s.version, s.state, s.undoing, s.rev
   extract(epoch from s.created_at)::float8 * 1000 as "createdMs"`;
 
 /**
- * Writes sagas. A child counts the events since its parent was started: what it waits for may have been set off by a
+ * Writes sagas; a row with the `id` of each that is new. A child counts the events since its parent was started: what it waits for may have been set off by a
  * step before it. One whose id is there already stays as it is, and the task of this one finds nothing to do.
  */
 export function insertSagas(sagas: readonly NewSaga[]): Sql {
   return sql`
-    insert into plimsoll.saga (id, module, name, version, subject, task, since, parent, parent_place, input, correlation_id,
-      causation_id, caller)
+    insert into plimsoll.saga (id, module, name, version, subject, task, rev, since, parent, parent_place, input,
+      correlation_id, causation_id, caller)
     select n->>'id', n->>'module', n->>'name', (n->>'version')::int, n->>'subject', (n->>'task')::uuid,
+      coalesce((n->>'rev')::int, 0),
       coalesce(
         (select since from plimsoll.saga p where p.id = n->>'parent'), (select position from plimsoll.sequencer)), n->>'parent', n->>'parentPlace', n->'input', n->>'correlationId',
       n->>'causationId', n->'caller'
     from jsonb_array_elements(${sql.json(sagas)}) n
-    on conflict (id) do nothing`;
+    on conflict (id) do nothing returning id`;
 }
 
 /** The id of the saga that another one began at a place. */

@@ -45,6 +45,29 @@ export async function take(database: Database, task: ClaimedTask, id: string): P
   return saga === undefined ? undefined : { task, saga, rev: saga.rev, ended: false };
 }
 
+/** A saga that is about to be written as begun by this task. `atMs`: the time of the database. */
+export function heldNew(saga: NewSaga, task: ClaimedTask, atMs: number): Held {
+  const { id, module, name, version, input, correlationId, causationId = null, caller, rev = 0 } = saga;
+  const begun = { id, module, name, version, input, correlationId, causationId, caller, rev };
+  const nothingYet = { parent: null, parentPlace: null, error: null, trouble: null, ending: null };
+  return {
+    task,
+    saga: {
+      ...begun,
+      ...nothingYet,
+      state: 'running',
+      undoing: false,
+      signals: 0,
+      erased: false,
+      task: saga.task,
+      atMs,
+      createdMs: atMs,
+    },
+    rev,
+    ended: false,
+  };
+}
+
 async function taken(database: Database, task: ClaimedTask, statement: Sql): Promise<SagaRow | undefined> {
   const row = await database.one<SagaRow & { claimed: boolean }>(prepared(statement));
   if (!row.claimed) throw lost(task);
@@ -86,7 +109,9 @@ export async function saveIn(tx: RecordTx, held: Held, { rows, children = [] }: 
       (change, index) => sql`${sql.id(`waits_${index}`)} as (${change})`,
     ),
   ];
-  const { n } = await tx.one<{ n: number }>(sql`with ${sql.join(parts)} select count(*)::int as n from mine`);
+  const { n } = await tx.one<{ n: number }>(
+    prepared(sql`with ${sql.join(parts)} select count(*)::int as n from mine`),
+  );
   if (n !== 1) throw new Superseded();
   if (children.length > 0) {
     await tx.execute(insertSagas(children));

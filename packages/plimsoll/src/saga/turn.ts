@@ -11,6 +11,9 @@ import { callStep, type RecordStep, type RecordTx, type StepCall, type StepEnd }
 export const blocked: unique symbol = Symbol('blocked');
 export type Blocked = typeof blocked;
 
+/** When all that code was just told has set off what it sets off: it has asked for what comes next. */
+export const hasAsked = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
+
 /** How a turn ended. */
 export type Outcome =
   | { readonly kind: 'done'; readonly value: unknown }
@@ -50,6 +53,8 @@ export interface TurnOptions {
   readonly nameOf: (saga: AnySaga) => string;
   /** Records the beginning of a child, and makes it exist with the next write. */
   readonly startChild: (at: ChildPlace, saga: AnySaga, input: unknown) => void;
+  /** What is written waits for this. Default: it need not. */
+  readonly begun?: Promise<void> | undefined;
   /** Commits what the history has added; Superseded when this turn is no longer the one to write. */
   readonly save: () => Promise<void>;
   /** The same in a transaction, and the end of the saga with it where that is what the code has come to. */
@@ -77,7 +82,7 @@ export class Turn {
   #trouble: Trouble | undefined = undefined;
   /** How the code ended; undefined while it goes on. */
   #ended: Outcome | undefined = undefined;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<void>;
   /** The write that has not begun; all who come before it does share it. */
   #nextWrite: Promise<void> | undefined = undefined;
   /** Ends the watch over code that waits for something else, when something happens. */
@@ -87,6 +92,7 @@ export class Turn {
   constructor(options: TurnOptions) {
     this.history = options.history;
     this.#options = options;
+    this.#writing = options.begun ?? Promise.resolve();
     this.#beganMs = options.clock.monotonicMs();
     // Whoever is aborted before somebody waits must not be an unhandled rejection.
     this.#quiet.promise.catch(() => undefined);
@@ -214,8 +220,7 @@ export class Turn {
             this.history.add(row);
             this.#writing = this.#writing.then(() => committed);
             answer(row);
-            // Runs when all that the answer has set off has run.
-            await new Promise<void>((resolve) => process.nextTick(resolve));
+            await hasAsked();
             await saveIn(tx, this.#ended === undefined ? undefined : this.#outcome());
           },
         },
