@@ -11,6 +11,8 @@ export interface Row {
 
 export interface AreaOptions {
   readonly rounds?: number;
+  /** One of the area's `parts`. Default: all. */
+  readonly only?: string;
   readonly timeLeftMs: () => number;
   readonly say: (line: string) => void;
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- <area> [--json] [--rounds n] [--seconds n]`: Plimsoll beside its peers in one run. Prints a
+ * `npm run bench -- <area> [--only part] [--json] [--rounds n] [--seconds n]`: Plimsoll beside its peers in one run. Prints a
  * table, with `--json` one object on standard output instead; the raw numbers go to bench/results/ either way.
  */
 import { spawn } from 'node:child_process';
@@ -33,6 +33,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
+    only: { type: 'string' },
     rounds: { type: 'string' },
     seconds: { type: 'string', default: '170' },
   },
@@ -59,9 +60,18 @@ async function main(): Promise<void> {
 
   const rounds = values.rounds === undefined ? undefined : integer('rounds', values.rounds);
   const endMs = performance.now() + integer('seconds', values.seconds) * 1_000;
-  const { bench } = (await import(`./${name}/bench.ts`)) as { readonly bench: Area };
+  const { bench, parts = [] } = (await import(`./${name}/bench.ts`)) as {
+    readonly bench: Area;
+    readonly parts?: readonly string[];
+  };
+  const { only } = values;
+  if (only !== undefined && !parts.includes(only))
+    throw new Error(
+      `--only is ${JSON.stringify(only)}; parts of ${name} are: ${parts.join(', ') || 'none, it is run whole'}`,
+    );
   const { rows, settings, raw } = await bench({
     ...(rounds === undefined ? {} : { rounds }),
+    ...(only === undefined ? {} : { only }),
     timeLeftMs: () => endMs - performance.now(),
     say: (line) => console.error(line),
   });

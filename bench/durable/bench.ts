@@ -70,8 +70,10 @@ process.on('uncaughtException', (error: Error & { readonly code?: unknown }) => 
   process.exit(1);
 });
 
+export const parts = ['jobs', 'sagas'] as const;
+
 /** Subjects side by side, each on a database and a Redis of its own that are empty. */
-export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
+export const bench: Area = async ({ rounds = 3, only, timeLeftMs, say }) => {
   await using cluster = await startCluster({ settings: { max_connections: '200' } });
   const admin = new pg.Client({ connectionString: cluster.primary.url });
   await admin.connect();
@@ -146,7 +148,7 @@ export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
   let done = 0;
   for (; done < rounds && timeLeftMs() > 0; done += 1) {
     say(`round ${done + 1} of ${rounds}`);
-    for (const subject of shuffled(subjects)) {
+    for (const subject of only === 'sagas' ? [] : shuffled(subjects)) {
       const jobs = subject.slow === true ? jobsToDrain.slow : jobsToDrain.most;
       await part(subject, (queue, { databaseUrl }) => enqueue(queue, databaseUrl));
       await part(subject, async (queue) => [await drain(queue, 'nothing', jobs, drainMs)]);
@@ -159,7 +161,8 @@ export const bench: Area = async ({ rounds = 3, timeLeftMs, say }) => {
       );
       await part(subject, async (queue, servers) => [await recovery(subject, queue, servers, recoveryMs)]);
     }
-    for (const [name, { file }] of shuffled(Object.entries(sagaSubjects))) await saga(name, file);
+    const sagas = only === 'jobs' ? [] : shuffled(Object.entries(sagaSubjects));
+    for (const [name, { file }] of sagas) await saga(name, file);
   }
   await admin.end();
 

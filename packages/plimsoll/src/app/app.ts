@@ -217,10 +217,11 @@ export function createApp(plan: Plan, options: AppOptions = {}): App {
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
       ...(pressure === undefined ? {} : { assertRoom: pressure.assertRoom }),
       ...(plan.worker?.backoff === undefined ? {} : { sagaBackoff: plan.worker.backoff }),
-      onCommitted: () => {
-        relay.wake();
-        worker.announce();
+      onCommitted(pending) {
+        if (pending.relay) relay.wake();
+        if (pending.worker) worker.announce();
       },
+      reserve: (name) => worker.reserve(name),
     });
     const worker = createWorker({
       database,

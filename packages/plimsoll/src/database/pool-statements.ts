@@ -43,7 +43,7 @@ export async function runOnPool<T>(
   pick: (result: StatementResult, statement: Sql) => T,
   { begin, send, route }: Sending = {},
 ): Promise<T> {
-  const target = { server: pool.server, scope, cancels: true, route };
+  const target = { server: pool.server, scope, cancels: true, prepares: pool.prepares, route };
   const client = await pool.acquire();
   let broken = false;
   try {

@@ -50,6 +50,8 @@ export interface PoolState {
 
 export interface Pool {
   readonly server: string;
+  /** Whether its connections keep prepared statements: they are ours, and lead to the server. Default false. */
+  readonly prepares?: boolean;
   acquire(): Promise<pg.PoolClient>;
   state(): PoolState;
   close(): Promise<void>;
@@ -115,6 +117,7 @@ export function createPool(options: CreatePoolOptions): Pool {
   });
   return {
     ...pooled(pool, { server, scope, max, remedy: 'raise pool.max', guard, clock }),
+    prepares: !behindPooler,
     close: () => pool.end(),
   };
 }

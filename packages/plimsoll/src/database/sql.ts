@@ -68,6 +68,8 @@ export interface CompiledSql {
   readonly values: readonly unknown[];
   /** Set by adapters of query builders only. */
   readonly driver?: DriverOptions;
+  /** Under which a connection of our own keeps it; see {@link prepared}. */
+  readonly name?: string;
 }
 
 /** @internal What a query builder asks of `pg` for one statement. */
@@ -143,4 +145,22 @@ export function trustedSql(text: string): Sql {
 export function parameterizedSql(text: string, values: readonly unknown[], driver?: DriverOptions): Sql {
   const compiled = { text, values: values.map(parameter), ...(driver === undefined ? {} : { driver }) };
   return new Sql([text], [], compiled);
+}
+
+/** By text; they are few. */
+const names = new Map<string, string>();
+
+/**
+ * @internal For a statement of the runtime that is sent often and has few texts: the server parses and plans it once
+ * for each connection, which for one of several parts is most of its cost. Where connections are not our own, or a
+ * pooler is between, it is sent as any other.
+ */
+export function prepared(statement: Sql): Sql {
+  const { text, values } = statement.compile();
+  let name = names.get(text);
+  if (name === undefined) {
+    name = `plimsoll_${names.size + 1}`;
+    names.set(text, name);
+  }
+  return new Sql([text], [], { text, values, name });
 }

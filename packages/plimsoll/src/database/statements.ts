@@ -70,8 +70,11 @@ export type Answer = pg.QueryResult<Row> | pg.QueryResult<Row>[];
 /** Sends one statement on a client. */
 export type Send = (client: pg.ClientBase, statement: CompiledSql) => Promise<Answer>;
 
-export const sendAlone: Send = (client, { text, values, driver }) =>
-  client.query<Row>(driver === undefined ? text : queryConfig(text, driver), values as unknown[]);
+export const sendAlone: Send = (client, { text, values, driver, name }) =>
+  client.query<Row>(
+    name !== undefined ? { name, text } : driver === undefined ? text : queryConfig(text, driver),
+    values as unknown[],
+  );
 
 export function queryConfig(text: string, { rowMode, types }: DriverOptions = {}): pg.QueryConfig {
   return {
@@ -87,6 +90,8 @@ export interface StatementTarget {
   readonly scope: object;
   /** Whether a statement is cancelled when its context ends. Without, it runs on, and what comes after it is refused. */
   readonly cancels: boolean;
+  /** Whether the connection keeps statements that are prepared. Default false. */
+  readonly prepares?: boolean | undefined;
   /** Why it is this server. */
   readonly route?: RouteReason | undefined;
 }
@@ -98,12 +103,12 @@ export interface StatementTarget {
 export async function runStatement<T>(
   client: pg.ClientBase,
   statement: Sql,
-  { server, scope, cancels, route }: StatementTarget,
+  { server, scope, cancels, prepares = false, route }: StatementTarget,
   pick: (result: StatementResult, statement: Sql) => T,
   send: Send = sendAlone,
 ): Promise<T> {
   const compiled = statement.compile();
-  const { text, driver } = compiled;
+  const { text, driver, values } = compiled;
   const context = currentContext();
   if (context !== undefined) assertAlive(context, 'statement');
   const startedMs = systemClock.monotonicMs();
@@ -111,7 +116,7 @@ export async function runStatement<T>(
   let rows: Row[] = [];
   let affected = 0;
   let cancelling: Promise<void> | undefined;
-  const running = send(client, compiled);
+  const running = send(client, compiled.name === undefined || prepares ? compiled : { text, values });
   const unwatch =
     context === undefined || !cancels
       ? undefined

@@ -82,7 +82,7 @@ export async function runTransaction<T>(
   options: TransactionOptions = {},
   { causality, settings = [] }: TransactionSetting = {},
 ): Promise<T> {
-  const from = { server: pool.server, scope, cancels: true };
+  const from = { server: pool.server, scope, cancels: true, prepares: pool.prepares };
   const context = currentContext();
   /** Asked when something was sent: who wrote and read nothing has seen nothing. */
   const seenHere = (): Seen | undefined =>

@@ -78,7 +78,8 @@ export function releaseUnfinished(worker: number): Sql {
 /** Gives back what was claimed ahead and has not begun. */
 export function releaseHeld(tasks: readonly ClaimedTask[]): Sql {
   return sql`
-    update plimsoll.task set state = 'ready', worker = null, attempt = attempt - 1 where ${allOurs(tasks)}`;
+    update plimsoll.task set state = 'ready', worker = null, attempt = attempt - 1 where ${allOurs(tasks)}
+    returning id`;
 }
 
 /** What a running task tells of itself. */

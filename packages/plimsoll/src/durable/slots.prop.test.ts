@@ -62,6 +62,7 @@ test('whatever is claimed and ends, no more run than there are slots, and none i
     fc.shuffledSubarray(names, { minLength: 1 }),
     fc.constant('stale' as const),
     fc.constantFrom(...names),
+    fc.record({ reserve: fc.constantFrom(...names), begins: fc.boolean() }),
     fc.integer({ min: 0, max: 2_000 }),
   );
   await fc.assert(
@@ -73,7 +74,18 @@ test('whatever is claimed and ends, no more run than there are slots, and none i
         let claimed = 0;
         let given = 0;
         for (const each of steps) {
-          if (typeof each === 'object') claimed += claim(one, each);
+          if (typeof each === 'object' && 'reserve' in each) {
+            const reserved = one.slots.reserve(each.reserve);
+            if (reserved === undefined) {
+              expect(one.slots.room(each.reserve)).toBe(0);
+              continue;
+            }
+            expect(one.slots.running).toBe([...one.running.values()].flat().length + 1);
+            if (each.begins) {
+              reserved.begin(task(each.reserve));
+              claimed += 1;
+            } else reserved.free();
+          } else if (typeof each === 'object') claimed += claim(one, each);
           else if (each === 'stale') given += one.slots.giveBack('stale').length;
           else if (typeof each === 'number') one.advance(each);
           else await end(one, each);
@@ -136,6 +148,21 @@ test('a quick name that hangs leaves slots to others, and gives back what it hol
   expect(one.slots.held).toBe(0);
   // Nothing of it is claimed ahead until it has been quick again.
   expect(one.slots.wanted(names)).toHaveLength(1);
+});
+
+test('a slot that is reserved counts as under way, and what was held begins when it is freed', async () => {
+  const one = world(1);
+  const reserved = one.slots.reserve('slow');
+  expect(one.slots.reserve('other')).toBeUndefined();
+  one.slots.take([task('quick')]);
+  let idle = false;
+  void one.slots.idle().then(() => (idle = true));
+  await settled();
+  expect([idle, one.started, one.slots.held]).toEqual([false, 0, 1]);
+  reserved?.free();
+  expect([one.started, one.slots.held]).toEqual([1, 0]);
+  await end(one, 'quick');
+  expect(idle).toBe(true);
 });
 
 test('waits for what is under way, and not for what is held', async () => {

@@ -36,10 +36,26 @@ export interface Slots {
   room(name: string): number;
   /** Tasks that were claimed: started as soon as their name's share lets them. */
   take(tasks: readonly ClaimedTask[]): void;
+  /** A slot for a task of this name that was not claimed; undefined where there is none. It is to be used or freed. */
+  reserve(name: string): Reserved | undefined;
   /** Takes out what has not begun: all of it, or what has waited too long. */
   giveBack(which: 'all' | 'stale'): readonly ClaimedTask[];
   /** Resolves when nothing is under way any more. */
   idle(): Promise<void>;
+}
+
+/** A slot that waits for its task. */
+export interface Reserved {
+  readonly begin: (task: ClaimedTask) => void;
+  /** There will be no task. */
+  readonly free: () => void;
+}
+
+interface Slot {
+  /** For the next task. */
+  readonly free: () => void;
+  /** And its task has ended. */
+  readonly settle: () => void;
 }
 
 export interface SlotsOptions {
@@ -47,8 +63,8 @@ export interface SlotsOptions {
   readonly clock: Clock;
   /** Never rejects. `onHandled` may be called before it resolves, when a task needs its slot no more. */
   readonly run: (task: ClaimedTask, onHandled: () => void) => Promise<void>;
-  /** There is room for more. */
-  readonly onRoom: () => void;
+  /** There is room for more; `claimed`: a task that was claimed has left it. */
+  readonly onRoom: (claimed: boolean) => void;
 }
 
 export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): Slots {
@@ -125,14 +141,25 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
   }
 
   function begin(task: ClaimedTask): void {
-    const { name } = task;
+    runIn(
+      occupy(task.name, () => {
+        noteEnd(task.name);
+        return true;
+      }),
+      task,
+    );
+  }
+
+  /** `onFree` says whether its task was claimed. */
+  function occupy(name: string, onFree: () => boolean): Slot {
     running += 1;
+    unsettled += 1;
     runningOf.set(name, (runningOf.get(name) ?? 0) + 1);
-    let handled = false;
+    let taken = true;
     const free = (): void => {
-      if (handled) return;
-      handled = true;
-      noteEnd(name);
+      if (!taken) return;
+      taken = false;
+      const claimed = onFree();
       running -= 1;
       const left = (runningOf.get(name) ?? 1) - 1;
       if (left === 0) runningOf.delete(name);
@@ -144,20 +171,24 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
         heldOf.set(name, waiting);
       }
       fill();
-      if (held === 0 || (heldOf.get(name)?.length ?? 0) < ahead(name) / 2) onRoom();
+      if (held === 0 || (heldOf.get(name)?.length ?? 0) < ahead(name) / 2) onRoom(claimed);
     };
-    unsettled += 1;
-    // Those whose end waits to be written are bounded, too.
-    const onHandled = (): void => {
-      if (unsettled < mostAhead) free();
-    };
-    void run(task, onHandled).finally(() => {
+    const settle = (): void => {
       unsettled -= 1;
       free();
       if (unsettled > 0) return;
       for (const resolve of idleWaiters) resolve();
       idleWaiters = [];
-    });
+    };
+    return { free, settle };
+  }
+
+  function runIn({ free, settle }: Slot, task: ClaimedTask): void {
+    // Those whose end waits to be written are bounded, too.
+    const onHandled = (): void => {
+      if (unsettled < mostAhead) free();
+    };
+    void run(task, onHandled).finally(settle);
   }
 
   function noteEnd(name: string): void {
@@ -185,6 +216,11 @@ export function createSlots({ concurrency, clock, run, onRoom }: SlotsOptions): 
       }
       held += tasks.length;
       fill();
+    },
+    reserve(name) {
+      if (room(name) <= 0) return undefined;
+      const slot = occupy(name, () => false);
+      return { begin: (task) => runIn(slot, task), free: slot.settle };
     },
     giveBack(which) {
       const before = which === 'all' ? Infinity : clock.monotonicMs() - heldMs;

@@ -34,6 +34,8 @@ export interface NewTask {
   readonly timeoutMs?: number | undefined;
   /** Whether its result is kept after it is done. Default false. */
   readonly keepResult?: boolean | undefined;
+  /** A worker that has a slot for it, and runs it when it is committed. Default: whoever claims it. */
+  readonly worker?: number | undefined;
   readonly correlationId: string;
   readonly causationId: string | undefined;
   readonly caller: Caller;
@@ -70,17 +72,41 @@ export function insertTasks(tasks: readonly NewTask[], when: Sql = sql`true`): S
   return sql`
     insert into plimsoll.task
       (id, kind, name, payload, state, priority, run_at, max_attempts, order_key, on_park, group_key, unique_key,
-       timeout_ms, keep_result, correlation_id, causation_id, caller)
+       timeout_ms, keep_result, correlation_id, causation_id, caller, worker, attempt, started_at)
     select (t->>'id')::uuid, t->>'kind', t->>'name', coalesce(t->'payload', 'null'),
-           case when due > now() then 'scheduled' else 'ready' end, coalesce((t->>'priority')::smallint, 0),
+           case when t ? 'worker' then 'running' when due > now() then 'scheduled' else 'ready' end, coalesce((t->>'priority')::smallint, 0),
            due, (t->>'maxAttempts')::int, t->>'orderKey', coalesce(t->>'onPark', 'block'),
            t->>'groupKey', t->>'uniqueKey', (t->>'timeoutMs')::int, coalesce((t->>'keepResult')::boolean, false),
-           t->>'correlationId', t->>'causationId', t->'caller'
+           t->>'correlationId', t->>'causationId', t->'caller', (t->>'worker')::int, (t ? 'worker')::int,
+           case when t ? 'worker' then now() end
     from jsonb_array_elements(${sql.json(tasks)}) with ordinality as list (t, place)
       cross join lateral (select coalesce(
         (t->>'runAt')::timestamptz, now() + (t->>'delayMs')::float8 * interval '1 millisecond') as due) at
     where ${when}
     order by plimsoll.order_lock(t->>'name', t->>'orderKey'), place`;
+}
+
+/** A task that was written as running in a worker. */
+export function claimedBy(task: NewTask, worker: number): ClaimedTask {
+  const { id, kind, name, payload, maxAttempts, correlationId, caller } = task;
+  return {
+    id,
+    kind,
+    name,
+    payload,
+    attempt: 1,
+    maxAttempts,
+    priority: task.priority ?? 0,
+    worker,
+    orderKey: task.orderKey ?? null,
+    timeoutMs: task.timeoutMs ?? null,
+    keepResult: task.keepResult ?? false,
+    cancelReason: null,
+    correlationId,
+    causationId: task.causationId ?? null,
+    caller,
+    lagMs: 0,
+  };
 }
 
 /** What becomes of a task whose key another one has that has not begun. */

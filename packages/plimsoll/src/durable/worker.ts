@@ -1,6 +1,7 @@
 import type { Database } from '../database/database.ts';
 import { background } from '../kernel/channels.ts';
 import { systemClock, type Clock } from '../kernel/clock.ts';
+import { createContext, runInContext } from '../kernel/context.ts';
 import { extendLifecycle } from '../kernel/lifecycle.ts';
 import type { BackoffOptions } from './backoff.ts';
 import { createClaimFloor } from './claim-floor.ts';
@@ -43,6 +44,20 @@ export interface Worker extends Loop {
   /** After a commit that wrote tasks: wakes this worker, and those of other processes where there are any. */
   readonly announce: () => void;
   status(): WorkerStatus;
+  /**
+   * A slot for a task that is about to be written as running here; undefined where one that is due already might have
+   * to wait for it, or where its name has limits.
+   */
+  reserve(name: string): Reservation | undefined;
+}
+
+/** To be told how the transaction ended that writes the task: by exactly one of these. */
+export interface Reservation {
+  readonly worker: number;
+  readonly begin: (task: ClaimedTask) => void;
+  readonly rolledBack: () => void;
+  /** Its COMMIT was not answered: should the task come to be there, it is for whoever claims it. */
+  readonly unknown: (task: ClaimedTask) => void;
 }
 
 export interface WorkerStatus {
@@ -77,7 +92,10 @@ export function createWorker(options: WorkerOptions): Worker {
     concurrency: settings.concurrency,
     clock,
     run: (task, onHandled) => runner.run(task, onHandled),
-    onRoom: () => loop.wake(),
+    // Where nothing had to wait, a slot that was not claimed for is no news.
+    onRoom: (claimed) => {
+      if (claimed || clear.size < open.length) loop.wake();
+    },
   });
   // Undefined before start, and between losing a session and entering again: then nothing is claimed.
   let presence: Presence | undefined;
@@ -86,6 +104,10 @@ export function createWorker(options: WorkerOptions): Worker {
   // As of the last look: names that are claimed freely, and those with limits that are not paused.
   let open: readonly string[] = [];
   let limited: readonly string[] = [];
+  // Names of which the last look has left nothing unclaimed.
+  let clear: ReadonlySet<string> = new Set();
+  // Tasks that are running here if the COMMIT that wrote them has ever come about.
+  const unsure = new Map<string, ClaimedTask>();
   // From when on a scheduled task may be due; others may write one that is due before, hence at most a poll later.
   let promoteAtMs = -Infinity;
   // Behind this all that was scheduled is ready, as of the last promotion.
@@ -101,6 +123,7 @@ export function createWorker(options: WorkerOptions): Worker {
     presence = entered;
     void entered.lost.then(() => {
       if (presence === entered) presence = undefined;
+      unsure.clear();
       slots.giveBack('all');
       runner.abandon(entered.worker);
     });
@@ -113,6 +136,7 @@ export function createWorker(options: WorkerOptions): Worker {
     ({ alive } = reclaim);
     if (reclaim.reclaimed > 0) loop.wake();
     await giveBack('stale');
+    if (unsure.size > 0) await giveBackUnsure();
     await lookAtLimits();
     const underWay = runner.ids();
     if (underWay.length > 0) {
@@ -158,15 +182,17 @@ export function createWorker(options: WorkerOptions): Worker {
     }
     await floor.advance(open);
     const wanted = slots.wanted(open);
+    const claiming = open.filter((name) => slots.room(name) > 0);
     const claims = await Promise.all(
       wanted.map(({ names: of, limit, limits }) =>
         database.query<ClaimedTask>(claimDue(worker, of, limit, limits, floor.of(of))),
       ),
     );
+    const full = claims.some((claimed, index) => claimed.length === wanted[index]?.limit);
+    clear = new Set(full ? [] : claiming);
     slots.take(claims.flat());
     floor.note(claims.flat());
     // More may be due than one claim lets through. Where there is no room, a task that ends wakes the loop.
-    const full = claims.some((claimed, index) => claimed.length === wanted[index]?.limit);
     if (full && slots.wanted(open).length > 0) return true;
     return promoteAtMs - clock.monotonicMs();
   }
@@ -176,7 +202,16 @@ export function createWorker(options: WorkerOptions): Worker {
     if (given.length > 0) await database.execute(releaseHeld(given));
   }
 
+  async function giveBackUnsure(): Promise<void> {
+    const given = await database.query<{ id: string }>(releaseHeld([...unsure.values()]));
+    if (given.length === 0) return;
+    for (const { id } of given) unsure.delete(id);
+    await floor.reset(open);
+    loop.wake();
+  }
+
   async function drain(): Promise<void> {
+    clear = new Set();
     await giveBack('all').catch((error: unknown) =>
       background.publish({ scope, what: 'giving back tasks that were claimed ahead', error }),
     );
@@ -189,6 +224,8 @@ export function createWorker(options: WorkerOptions): Worker {
     const leaving = presence;
     presence = undefined;
     await Promise.all([look.idle(), fullLook.idle()]);
+    // Whoever looks next takes back what a worker has that is gone.
+    unsure.clear();
     if (leaving === undefined) return;
     slots.giveBack('all');
     try {
@@ -221,6 +258,22 @@ export function createWorker(options: WorkerOptions): Worker {
     announce() {
       loop.wake();
       if (alive > 1) wakeOthers();
+    },
+    reserve(name: string): Reservation | undefined {
+      if (presence === undefined || !clear.has(name)) return undefined;
+      const { worker } = presence;
+      const slot = slots.reserve(name);
+      if (slot === undefined) return undefined;
+      return {
+        worker,
+        // As what was claimed: not in the context of whoever has written it.
+        begin: (task) => runInContext(createContext(), slot.begin, task),
+        rolledBack: slot.free,
+        unknown(task) {
+          unsure.set(task.id, task);
+          slot.free();
+        },
+      };
     },
     status: () => ({ running: slots.running, held: slots.held, presence: presence?.kind ?? 'none' }),
   });

@@ -9,7 +9,7 @@ import { jsonCopy } from '../kernel/json-copy.ts';
 
 export interface CommandRecordOptions extends RecordOptions {
   /**
-   * How long a call of work that may be tried again is known: a job, a delivery, a step of a saga. Longer than such
+   * How long a call made by work that may be tried again is known: by a job, a delivery, a step of a saga. Longer than such
    * work may stay parked. Default 7 days.
    */
   readonly keepWorkMs?: number;

@@ -1,6 +1,7 @@
 import type { RecordedInvalidation } from '../cache/invalidation-rows.ts';
 import type { InvalidationRelay } from '../cache/relay.ts';
 import type { Database } from '../database/database.ts';
+import type { Transaction } from '../database/transaction.ts';
 import { assertAlive, type RequestContext } from '../kernel/context.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import { settleSoon } from '../kernel/settle-seen.ts';
@@ -9,7 +10,8 @@ import type { CommandAnswer, CommandRecord } from './command-record.ts';
 import { ExternalEffects } from './external.ts';
 import type { Work } from './handler-context.ts';
 import type { InvalidationCheck } from './invalidation-check.ts';
-import { Outgoing, type Completion } from './outgoing.ts';
+import { Outgoing, type Completion, type Pending } from './outgoing.ts';
+import type { BeginHere } from '../saga/begin-here.ts';
 
 /** The cache whose rows commands write, who publishes them after the commit, and who finds those that are missing. */
 export interface Invalidations {
@@ -23,14 +25,17 @@ export interface HandlerTransactionOptions {
   /** What happens to what goes from module to module. */
   readonly wire: Wire;
   readonly invalidations: Invalidations | undefined;
-  /** Called after a commit that wrote events or jobs. */
-  readonly onCommitted: (() => void) | undefined;
+  /** Called after a commit that wrote events or tasks. */
+  readonly onCommitted: ((pending: Pending) => void) | undefined;
+  readonly beginHere: BeginHere | undefined;
 }
 
 /** What ends with the transaction of a handler. */
 export interface Ending {
   readonly completion?: Completion | undefined;
   readonly record?: CommandRecord | undefined;
+  /** Runs last, with what the handler resulted in. */
+  readonly last?: ((tx: Transaction, result: unknown) => Promise<void>) | undefined;
 }
 
 /** Runs a handler in its one transaction. */
@@ -42,14 +47,14 @@ export type HandlerTransaction = <T>(
 
 /** What handlers buffer, the ends of their tasks and their answers are written just before COMMIT. */
 export function createHandlerTransaction(options: HandlerTransactionOptions): HandlerTransaction {
-  const { database, wire, invalidations, onCommitted } = options;
+  const { database, wire, invalidations, onCommitted, beginHere } = options;
 
   async function inTransaction<T>(
     context: RequestContext,
-    { completion, record }: Ending,
+    { completion, record, last }: Ending,
     run: (work: Work) => Promise<T>,
   ): Promise<T> {
-    const outgoing = new Outgoing(context, wire, invalidations?.cache);
+    const outgoing = new Outgoing(context, wire, invalidations?.cache, beginHere);
     const effects = new ExternalEffects(database, context);
     let answer: CommandAnswer = {};
     const answered = (given: CommandAnswer): void => void (answer = given);
@@ -65,13 +70,17 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
           invalidations?.check.committing(operation, context, outgoing.tags);
           const endings = { completion, external: effects.recording(), answer: record?.recording(answer) };
           await outgoing.flush(tx, endings);
+          await last?.(tx, outgoing.result);
         },
       });
     } catch (error) {
+      outgoing.failed(error);
       await effects.abandon();
       throw error;
     }
-    if (outgoing.pending) onCommitted?.();
+    outgoing.committed();
+    const { pending } = outgoing;
+    if (pending.relay || pending.worker) onCommitted?.(pending);
     if (outgoing.invalidation !== undefined) await publish(outgoing.invalidation, context);
     return result;
   }

@@ -1,5 +1,5 @@
 import { insertInvalidation, type RecordedInvalidation } from '../cache/invalidation-rows.ts';
-import { sql, type Sql } from '../database/sql.ts';
+import { prepared, sql, type Sql } from '../database/sql.ts';
 import type { Transaction } from '../database/transaction.ts';
 import {
   completeTask,
@@ -14,13 +14,14 @@ import {
 import { newTaskId } from '../durable/task-id.ts';
 import { keepResult } from '../durable/settle.ts';
 import type { RequestContext } from '../kernel/context.ts';
-import { throwIfProblems } from '../kernel/errors.ts';
+import { isPlimsollError, throwIfProblems } from '../kernel/errors.ts';
 import { KeyTaken } from '../idempotency/keyed-work.ts';
 import { newJob } from '../jobs/job.ts';
 import { insertEvents, insertInbox, type NewEvent, type RecordedEvent } from '../outbox/events.ts';
 import { eventOver } from '../outbox/new-event.ts';
-import { newSaga, type SagaRequest } from '../saga/new-saga.ts';
-import { insertSagas, type NewSaga } from '../saga/statements.ts';
+import type { BeginHere, BegunHere } from '../saga/begin-here.ts';
+import { newSaga, type SagaRequest, type StartedSaga } from '../saga/new-saga.ts';
+import { insertRows, insertSagas } from '../saga/statements.ts';
 import type { AnyCommand, AnyEvent } from './contract.ts';
 import type { Wire } from '../kernel/json-copy.ts';
 import type { EnqueueOptions } from './module.ts';
@@ -50,6 +51,12 @@ export interface Endings {
   readonly answer: Sql | undefined;
 }
 
+/** Who has something to do after a commit. */
+export interface Pending {
+  readonly relay: boolean;
+  readonly worker: boolean;
+}
+
 /** What a handler has buffered; written in one statement just before COMMIT. */
 export class Outgoing {
   readonly #context: RequestContext;
@@ -58,7 +65,12 @@ export class Outgoing {
   readonly #tasks: NewTask[] = [];
   /** By name and unique key. */
   readonly #unique = new Map<string, { readonly task: NewTask; readonly onDuplicate: OnDuplicate }>();
-  readonly #sagas: NewSaga[] = [];
+  readonly #sagas: StartedSaga[] = [];
+  readonly #beginHere: BeginHere | undefined;
+  /** Sagas that have begun here, and go on when this is committed. */
+  #begun: readonly BegunHere[] = [];
+  /** Ids of the sagas that were new. */
+  #new: ReadonlySet<string> = new Set();
   readonly #tags = new Set<string>();
   readonly #cache: string | undefined;
   #invalidation: RecordedInvalidation | undefined;
@@ -69,10 +81,16 @@ export class Outgoing {
    * `wire` is what happens to a value on its way: what could not be delivered is refused here, not there. `cache` is
    * whose rows the invalidations are; without one there is nothing to invalidate.
    */
-  constructor(context: RequestContext, wire: Wire, cache: string | undefined) {
+  constructor(
+    context: RequestContext,
+    wire: Wire,
+    cache: string | undefined,
+    beginHere: BeginHere | undefined,
+  ) {
     this.#context = context;
     this.#wire = wire;
     this.#cache = cache;
+    this.#beginHere = beginHere;
   }
 
   emit(event: AnyEvent, payload: unknown): void {
@@ -105,10 +123,9 @@ export class Outgoing {
   }
 
   start(request: SagaRequest): string {
-    const { saga, task } = newSaga(this.#context, request);
-    this.#sagas.push(saga);
-    this.#tasks.push(task);
-    return saga.id;
+    const started = newSaga(this.#context, request);
+    this.#sagas.push(started);
+    return started.saga.id;
   }
 
   invalidate(tags: readonly string[]): void {
@@ -132,9 +149,33 @@ export class Outgoing {
     return this.#invalidation;
   }
 
-  /** Whether a relay or a worker has something to do after the commit. */
-  get pending(): boolean {
-    return this.#events.length > 0 || this.#tasks.length > 0 || this.#unique.size > 0;
+  /** Who has something to do after the commit. */
+  get pending(): Pending {
+    return {
+      relay: this.#events.length > 0,
+      worker: this.#tasks.length > 0 || this.#unique.size > 0 || this.#sagas.length > this.#begun.length,
+    };
+  }
+
+  /** What has begun here goes on. */
+  committed(): void {
+    for (const { saga, committed } of this.#begun) committed(this.#new.has(saga.id));
+  }
+
+  failed(error: unknown): void {
+    const isUnknown = isPlimsollError(error, 'PL_COMMIT_UNKNOWN');
+    for (const { unknown, rolledBack } of this.#begun) (isUnknown ? unknown : rolledBack)();
+  }
+
+  /** Sagas and their tasks, as they are to be written. */
+  async #startSagas(): Promise<readonly StartedSaga[]> {
+    const starting: StartedSaga[] = [];
+    for (const started of this.#sagas) {
+      const begun = await this.#beginHere?.(started.saga, started.task);
+      if (begun !== undefined) this.#begun = [...this.#begun, begun];
+      starting.push(begun ?? started);
+    }
+    return starting;
   }
 
   /** One that ends a task of an order key and writes others must not wait for one that does the reverse. */
@@ -152,6 +193,8 @@ export class Outgoing {
   /** Throws PL_TASK_LOST, {@link AlreadyApplied} or {@link KeyTaken} when the effects must not be committed. */
   async flush(tx: Transaction, { completion, external, answer }: Endings): Promise<void> {
     await this.#holdOrders(tx, completion);
+    const starting = await this.#startSagas();
+    const tasks = [...this.#tasks, ...starting.map(({ task }) => task)];
     const parts: Sql[] = [];
     if (external !== undefined) parts.push(sql`recorded as (${external})`);
     if (completion !== undefined) {
@@ -162,10 +205,15 @@ export class Outgoing {
     }
     if (answer !== undefined) parts.push(sql`answered as (${answer})`);
     if (this.#events.length > 0) parts.push(sql`emitted as (${insertEvents(this.#events)})`);
-    if (this.#tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(this.#tasks)})`);
+    if (tasks.length > 0) parts.push(sql`enqueued as (${insertTasks(tasks)})`);
     for (const [index, { task, onDuplicate }] of [...this.#unique.values()].entries())
       parts.push(sql`${sql.id(`unique_${index}`)} as (${insertUnique(task, onDuplicate)})`);
-    if (this.#sagas.length > 0) parts.push(sql`started as (${insertSagas(this.#sagas)})`);
+    if (starting.length > 0) parts.push(sql`started as (${insertSagas(starting.map(({ saga }) => saga))})`);
+    for (const [index, { saga, rows }] of this.#begun.entries()) {
+      if (rows.length === 0) continue;
+      const isNew = sql`(select 1 from started where id = ${saga.id}) is_new`;
+      parts.push(sql`${sql.id(`begun_${index}`)} as (${insertRows(saga.id, rows, isNew)})`);
+    }
     const [cache, { tags }] = [this.#cache, this];
     const invalidates = cache !== undefined && tags.length > 0;
     if (invalidates) parts.push(sql`invalidated as (${insertInvalidation(cache, { tags })})`);
@@ -176,23 +224,30 @@ export class Outgoing {
       throw taskLost(completion.task);
     }
 
+    const started = starting.length === 0 ? sql`null::text[]` : sql`(select array_agg(id) from started)`;
     const invalidated = invalidates ? sql`(select id from invalidated)` : sql`null::text`;
     const ended = completion === undefined ? sql`1` : sql`(select count(*)::int from ended)`;
     const noted = completion?.inbox === undefined ? sql`1` : sql`(select count(*)::int from noted)`;
     const answered = answer === undefined ? sql`1` : sql`(select count(*)::int from answered)`;
+    const statement = sql`
+      with ${sql.join(parts)}
+      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${started} as started,
+        ${invalidated} as invalidated`;
+    // Each number of these is a text of its own.
+    const isOneOfFew = this.#unique.size <= 1 && this.#begun.length <= 1;
     const row = await tx.one<{
       ended: number;
       noted: number;
       answered: number;
+      started: readonly string[] | null;
       invalidated: string | null;
-    }>(sql`
-      with ${sql.join(parts)}
-      select ${ended} as ended, ${noted} as noted, ${answered} as answered, ${invalidated} as invalidated`);
+    }>(isOneOfFew ? prepared(statement) : statement);
     if (completion !== undefined && row.ended !== 1) {
       throw taskLost(completion.task);
     }
     if (row.noted !== 1) throw new AlreadyApplied();
     if (row.answered !== 1) throw new KeyTaken();
+    this.#new = new Set(row.started);
     if (row.invalidated !== null && cache !== undefined)
       this.#invalidation = { id: row.invalidated, cache, tags, keys: [] };
   }

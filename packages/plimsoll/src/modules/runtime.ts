@@ -1,9 +1,10 @@
 import type { Database } from '../database/database.ts';
+import type { Transaction } from '../database/transaction.ts';
 import { completeTask, type ClaimedTask } from '../durable/task.ts';
 import type { BackoffOptions } from '../durable/backoff.ts';
 import { OutcomeReturned, TaskOutcome } from '../durable/outcome.ts';
 import { taskContext } from '../durable/task-context.ts';
-import type { TaskControl, TaskHandler } from '../durable/worker.ts';
+import type { Reservation, TaskControl, TaskHandler } from '../durable/worker.ts';
 import { operations as operationChannel, type OperationMessage } from '../kernel/channels.ts';
 import { systemClock } from '../kernel/clock.ts';
 import {
@@ -21,7 +22,7 @@ import { causeOf, type RecordedEvent } from '../outbox/events.ts';
 import type { SubscriptionRecord } from '../outbox/subscriptions.ts';
 import type { AnyCommand, AnyOperation, AnyQuery, Input, Result } from './contract.ts';
 import { createCommandRecords, type CommandRecordOptions } from './command-record.ts';
-import { sagaHandlers } from './saga-handlers.ts';
+import { sagaRunner } from './saga-runner.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
 import {
   assertUses,
@@ -34,10 +35,11 @@ import { createHandlerTransaction, type Invalidations } from './handler-transact
 import { invoke, isFailure, memberName, resultOf, succeeded, validInput, validOutput } from './invocation.ts';
 import { asIs, jsonCopy, type Wire } from '../kernel/json-copy.ts';
 import { Fail, type Module, type Subscription } from './module.ts';
-import { AlreadyApplied, type Completion } from './outgoing.ts';
+import { AlreadyApplied, type Completion, type Pending } from './outgoing.ts';
 import type { ModulePolicies } from './module-policies.ts';
 import type { AnswerQuery } from './query-cache.ts';
 import type { Registry } from './registry.ts';
+import type { RecordStep } from '../saga/step-call.ts';
 import { validate } from '../kernel/validate.ts';
 import type { ViewReads } from '../views/reads.ts';
 
@@ -62,8 +64,10 @@ export interface RuntimeOptions {
   readonly assertRoom?: (type: string) => void;
   /** Waits until views show what a reader has written. Default: nobody waits. */
   readonly viewReads?: Pick<ViewReads, 'current'>;
-  /** Called after a commit that wrote events or jobs. */
-  readonly onCommitted?: () => void;
+  /** Called after a commit that wrote events or tasks. */
+  readonly onCommitted?: (pending: Pending) => void;
+  /** A slot of the worker that runs the task handlers, for a saga that begins where it is started. Default none. */
+  readonly reserve?: (name: string) => Reservation | undefined;
   /** Waits between the tries of a step of a saga. Default as for jobs. */
   readonly sagaBackoff?: BackoffOptions;
 }
@@ -89,6 +93,15 @@ interface Hop {
   readonly keySuffix: string;
 }
 
+/** For what a command runs. */
+interface CommandRun {
+  readonly wire: Wire;
+  /** Set for a job. */
+  readonly completion?: Completion;
+  /** Set for a step of a saga. */
+  readonly recordStep?: RecordStep;
+}
+
 /** Carries a declared failure past the transaction, which it rolls back. */
 class DeclaredFailure extends Error {
   readonly fail: Fail;
@@ -110,6 +123,7 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     wire: betweenModules,
     invalidations: options.invalidations,
     onCommitted: options.onCommitted,
+    beginHere: (saga, task) => sagas.beginHere(saga, task),
   });
 
   /** Enters the operation's context, times it and tells the channel. */
@@ -234,19 +248,21 @@ export function createRuntime(options: RuntimeOptions): Runtime {
     operation: AnyCommand,
     input: unknown,
     context: RequestContext,
-    { wire, completion }: { readonly wire: Wire; readonly completion?: Completion },
+    { wire, completion, recordStep }: CommandRun,
   ): Promise<unknown> {
     const valid = await validInput(operation, input, wire);
     const handler = module.commands[memberName(operation)];
-    // A job's own end is in its transaction: it cannot come again.
-    const record =
-      completion === undefined
-        ? recordOf(operation.id, input, context, operation.personal?.subject(valid))
-        : undefined;
+    // A job's own end, and the record of a step, are in its transaction: it cannot come again.
+    const mayCome = completion === undefined && recordStep === undefined;
+    const record = mayCome
+      ? recordOf(operation.id, input, context, operation.personal?.subject(valid))
+      : undefined;
+    const last =
+      recordStep && ((tx: Transaction, result: unknown) => recordStep(tx, succeeded(operation, result)));
     // What is answered now is what will be answered again: the value as it is recorded.
     const carry = record === undefined ? wire : jsonCopy;
     try {
-      const value = await inTransaction(context, { completion, record }, async (work) => {
+      const value = await inTransaction(context, { completion, record, last }, async (work) => {
         const handlerContext = new CommandHandlerContext(
           handlerOptions(module, context, carry),
           work,
@@ -365,21 +381,30 @@ export function createRuntime(options: RuntimeOptions): Runtime {
   }
 
   /** The step of a saga: a call as from a handler of its module, whose key is that of the step. */
-  function callStep(moduleName: string, operation: AnyCommand, input: unknown): Promise<unknown> {
+  function callStep(
+    moduleName: string,
+    operation: AnyCommand,
+    input: unknown,
+    recordStep: RecordStep,
+  ): Promise<unknown> {
     const above = currentContext() ?? createContext();
     const from = registry.modules.find(({ name }) => name === moduleName);
     if (from !== undefined) assertUses(from, operation.contract, `step ${operation.id}`);
     const module = registry.owner(operation);
     const call = (): Promise<unknown> =>
       perform(operation.id, 'command', { above, keySuffix: '' }, operation.timeoutMs, (context) =>
-        beforeDeadline(context, runCommand(module, operation, input, context, { wire: jsonCopy })),
+        beforeDeadline(
+          context,
+          runCommand(module, operation, input, context, { wire: jsonCopy, recordStep }),
+        ),
       );
     const policy = operation.contract === moduleName ? undefined : policies?.of(operation.contract);
     return policy === undefined ? call() : policy.run(call, above.keyIsStable ? isSafe : isUnsafe);
   }
 
-  const sagas = sagaHandlers({ registry, database, callStep, backoff: options.sagaBackoff });
-  for (const [name, handler] of sagas) taskHandlers.set(name, handler);
+  const { reserve, sagaBackoff: backoff } = options;
+  const sagas = sagaRunner({ registry, database, callStep, backoff, reserve });
+  for (const [name, handler] of sagas.handlers) taskHandlers.set(name, handler);
 
   return {
     call(operation, input) {

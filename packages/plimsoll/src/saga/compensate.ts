@@ -4,21 +4,22 @@ import { askedMs, backoffMs, type BackoffOptions } from '../durable/backoff.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { settledOf, type StepCommand } from './callable.ts';
 import { askToEnd } from './ending.ts';
-import { troubleOf, type Trouble } from './failure.ts';
+import { Superseded, troubleOf, type Trouble } from './failure.ts';
 import type { History, Undoable } from './history.ts';
-import { childId, type SagaRow } from './statements.ts';
-import { save } from './store.ts';
+import { childId } from './statements.ts';
+import type { RecordStep } from './step-call.ts';
+import { save, saveIn, type Held } from './store.ts';
 
 /** Calls of one compensation before the saga is stuck. */
 export const maxUndoAttempts = 20;
 
 export interface Compensating {
   readonly database: Database;
-  readonly saga: SagaRow;
+  readonly held: Held;
   readonly history: History;
   readonly backoff: BackoffOptions;
   readonly random: () => number;
-  readonly call: (operation: string, input: unknown, place: string) => Promise<unknown>;
+  readonly call: (operation: string, input: unknown, key: string, record: RecordStep) => Promise<unknown>;
   readonly commandOf: (operation: string) => StepCommand | undefined;
 }
 
@@ -33,28 +34,38 @@ export type Undone =
  * called until it has gone well; one that fails again and again leaves the saga stuck, with all later ones done.
  */
 export async function compensate(going: Compensating): Promise<Undone> {
-  const { database, saga, history } = going;
+  const { database, held, history } = going;
   for (;;) {
     const next = history.undoable()[0];
     if (next === undefined) return { kind: 'compensated' };
-    const { place, name } = next;
-    if (next.compensation === undefined) {
+    const { place, name, compensation } = next;
+    if (compensation === undefined) {
       if (!(await askChild(going, next))) return { kind: 'waits', wakeMs: undefined };
       history.add({ kind: 'undone', place, op: 'child' });
     } else {
+      const { operation, input } = compensation;
+      const row = { kind: 'undone' as const, place, op: 'step' as const, operation };
+      let recorded = false;
       try {
         const result = await going.call(
-          next.compensation.operation,
-          next.compensation.input.value,
+          operation,
+          input.value,
           `${place}:${name}/undo`,
+          async (tx, given) => {
+            assertWent(going, operation, given);
+            await saveIn(tx, held, { rows: [row] });
+            recorded = true;
+          },
         );
-        assertWent(going, next.compensation.operation, result);
+        if (!recorded) assertWent(going, operation, result);
       } catch (error) {
+        if (error instanceof Superseded) throw error;
         return failed(going, next, error);
       }
-      history.add({ kind: 'undone', place, op: 'step', operation: next.compensation.operation });
+      if (recorded) history.note(row);
+      else history.add(row);
     }
-    await save(database, saga, { rows: history.takePending() });
+    await save(database, held, { rows: history.takePending() });
   }
 }
 
@@ -92,7 +103,10 @@ function failed(
 }
 
 /** Whether the child is undone; if not, it has been asked to, and tells its parent when it is. */
-async function askChild({ database, saga }: Compensating, { place, operation }: Undoable): Promise<boolean> {
+async function askChild(
+  { database, held: { saga } }: Compensating,
+  { place, operation }: Undoable,
+): Promise<boolean> {
   const child = childId(operation, saga.id, place);
   const state = await database.transaction((tx) =>
     askToEnd(tx, child, 'compensate', {

@@ -16,6 +16,17 @@ export class Superseded extends Error {
   override readonly name = 'Superseded';
 }
 
+/** The transaction that had the record of a step failed. The code has gone on with it, and has to be run again. */
+export class StepFailed extends Error {
+  override readonly name = 'StepFailed';
+  readonly place: string;
+
+  constructor(place: string, cause: unknown) {
+    super(`the transaction of the step at ${place} failed`, { cause });
+    this.place = place;
+  }
+}
+
 /** An error as a row keeps it. */
 export interface Trouble {
   readonly message: string;

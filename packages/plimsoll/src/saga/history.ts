@@ -215,6 +215,11 @@ export class History {
   /** A row that this run adds; known at once, written with the next write. */
   add(row: NewRow): void {
     this.#pending.push(row);
+    this.note(row);
+  }
+
+  /** A row that somebody else writes. */
+  note(row: NewRow): void {
     this.#take({
       seq: Number.MAX_SAFE_INTEGER,
       kind: row.kind,
@@ -232,6 +237,11 @@ export class History {
       // Known once it is written; whoever adds it knows that it is new.
       atMs: Number.NaN,
     });
+  }
+
+  /** Whether nothing but operations of these kinds is to be written now. */
+  pendingAreAll(...ops: readonly Op[]): boolean {
+    return this.#pending.every(({ op }) => op !== undefined && ops.includes(op));
   }
 
   /** The rows to be written now; they count as written. */

@@ -3,8 +3,8 @@
  *
  * Guarantee: a saga exists exactly when the transaction that started it committed, and ends in one of two ways: every
  * step is done, or every step that was done has been compensated, newest first; across kill -9 at any point. A step is
- * called again with the same key until its outcome is recorded, so its effect is once where the command takes the
- * key, or its own ids, for the same work.
+ * called again with the same key until its outcome is recorded. Its effect is once where the record is written in the
+ * transaction of the effect, as for the commands of modules, or else where the command takes the key.
  *
  * Authoritative: `plimsoll.saga_step`, to which rows are only added. The code is run again over it from the beginning
  * whenever the saga goes on; what is recorded is answered and not called.
@@ -57,4 +57,5 @@ export { sagaMigrations } from './migrations.ts';
 export { newSaga, type SagaRequest, type StartedSaga } from './new-saga.ts';
 export { insertSagas, type Ending, type NewSaga, type SagaState } from './statements.ts';
 export { sagaDefaults, sagaTaskHandlers, type HostedSaga, type SagaRunnerOptions } from './runner.ts';
+export { type RecordStep } from './step-call.ts';
 export { createEventFollower, followerDefaults, type EventFollowerOptions } from './wait-events.ts';

@@ -30,17 +30,32 @@ async function start(dieAt?: string): Promise<ChildProcess> {
   return child;
 }
 
-/** In a step's transaction; with its effect committed and not recorded; after that; on the way back. */
-const points = ['in hotel', 'after hotel', 'between car', 'in undo flight'];
+/** In a step's transaction: in the command, with what is recorded, in the code after it; right after its COMMIT; on the way back. */
+const points = [
+  'in hotel',
+  'after hotel',
+  'between car',
+  'committed travel.take',
+  'in undo flight',
+  'committed travel.giveBack',
+];
 
 test('killed in every phase, others end what was begun: once, or undone', { timeout: 120_000 }, async () => {
   const survivor = await start();
   const dying = await Promise.all(points.map((point) => start(point)));
-  // Whoever takes a trip; so there are more until each has died of one.
-  for (let n = 0; dying.some(({ signalCode }) => signalCode === null); n += 1) {
+  const lives = ({ signalCode }: ChildProcess): boolean => signalCode === null;
+  // Whoever takes a trip, or is told to start one; so there are more until each has died of one.
+  for (let n = 0; dying.some(lives);) {
     expect(n).toBeLessThan(1_000);
-    survivor.send({ go: { tripId: String(n), refuse: n % 2 === 1 } });
-    await once(survivor, 'message');
+    for (const child of [survivor, ...dying]) {
+      if (!lives(child)) continue;
+      child.send({ go: { tripId: String(n), refuse: n % 2 === 1 } }, () => undefined);
+      n += 1;
+      const answered = new AbortController();
+      const { signal } = answered;
+      await Promise.race([once(child, 'message', { signal }), once(child, 'exit', { signal })]);
+      answered.abort();
+    }
   }
   const open = sql`select count(*)::int as open from plimsoll.saga where state not in ('done', 'compensated')`;
   await expect.poll(() => database.one(open), { timeout: 30_000 }).toEqual({ open: 0 });

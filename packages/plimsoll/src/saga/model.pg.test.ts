@@ -106,7 +106,10 @@ interface Scenario {
 const scenarios: fc.Arbitrary<Scenario> = fc.record({
   ops: programs,
   deaths: fc.array(fc.option(deaths, { nil: undefined }), { maxLength: 10, size: 'max' }),
-  flaky: fc.array(fc.record({ lost: fc.nat(2), unanswered: fc.nat(1) }), { minLength: 1, maxLength: 8 }),
+  flaky: fc.array(fc.record({ lost: fc.nat(2), unanswered: fc.nat(1), recorded: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 8,
+  }),
   outside: fc.array(fc.boolean(), { maxLength: 8 }),
   cancelAfter: fc.option(fc.nat(6), { nil: undefined, freq: 3 }),
 });
@@ -230,10 +233,15 @@ const trip: readonly Op[] = [
   { op: 'step', name: 'd', refuse: true },
 ];
 
-test.each(['before', 'after'] as const)(
-  'a worker that dies %s each statement in turn leaves nothing out and does nothing twice',
-  async (when) => {
-    const still: Flaky = { lost: 0, unanswered: 0 };
+test.each([
+  ['before', false],
+  ['after', false],
+  ['before', true],
+  ['after', true],
+] as const)(
+  'a worker that dies %s each statement in turn leaves nothing out and does nothing twice; steps record themselves: %s',
+  async (when, recorded) => {
+    const still: Flaky = { lost: 0, unanswered: 0, recorded };
     for (let at = 1; at <= 9; at += 1) {
       const deaths = Array.from({ length: 8 }, () => ({ at, when }));
       const id = await play({ ops: trip, deaths, flaky: [still], outside: [true], cancelAfter: undefined });

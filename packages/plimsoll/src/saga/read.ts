@@ -48,13 +48,13 @@ export interface SagaFilter {
   readonly limit?: number;
 }
 
-const iso = (column: string): ReturnType<typeof sql> => sql`to_json(${sql.id('s', column)})#>>'{}'`;
 const summary = sql`s.id, s.name, s.version, s.state, s.undoing, s.error, s.trouble,
   (select coalesce(array_agg(b.op || ' ' || b.name order by b.seq), '{}') from plimsoll.saga_step b
     where b.saga = s.id and b.kind = 'began' and s.state not in ('done', 'compensated') and not exists (
       select 1 from plimsoll.saga_step d where d.saga = s.id and d.place = b.place and d.kind = 'done')) as at,
   (select to_json(t.run_at)#>>'{}' from plimsoll.task t where t.id = s.task) as "nextAt",
-  ${iso('created_at')} as "startedAt", ${iso('updated_at')} as "changedAt"`;
+  to_json(s.created_at)#>>'{}' as "startedAt", to_json(greatest(s.updated_at,
+    (select max(b.at) from plimsoll.saga_step b where b.saga = s.id)))#>>'{}' as "changedAt"`;
 
 /** The newest sagas. */
 export function listSagas(

@@ -3,7 +3,7 @@ import { PlimsollError } from '../kernel/errors.ts';
 import { jsonCopy } from '../kernel/json-copy.ts';
 import { resultOf, settledOf, type ArrivedEvent, type AwaitedEvent, type StepCommand } from './callable.ts';
 import { SagaFailure, troubleOf } from './failure.ts';
-import { kept, type Asked, type Kept, type Place } from './history.ts';
+import { kept, type Asked, type Kept, type NewRow, type Place } from './history.ts';
 import { recordable } from './recordable.ts';
 import {
   stepDefaults,
@@ -61,13 +61,16 @@ export class SagaRun {
   step(name: string, command: StepCommand, input: unknown, options: AnyStepOptions = {}): Promise<unknown> {
     const { history } = this.#turn;
     const visit = this.#visit({ op: 'step', name, operation: command.id });
-    return this.#turn.work(async () => {
+    return this.#turn.work<unknown>(async (answer) => {
       if (visit === undefined) return blocked;
       const { place, known } = visit;
       if (known.done !== undefined) return known.done.output?.value;
-      // Somebody did it by hand, and says what came of it.
-      if (known.arrived !== undefined)
-        return this.#finishStep(place, command, resultOf(command, known.arrived.output?.value), options);
+      if (known.arrived !== undefined) {
+        // Somebody did it by hand, and says what came of it.
+        const result = resultOf(command, known.arrived.output?.value);
+        history.add(doneRow(place, command, result, options));
+        return result;
+      }
       if (known.began === undefined) {
         if (!this.#turn.open) return blocked;
         const given = kept(jsonCopy(input, `input of step ${JSON.stringify(name)} of ${this.#turn.where}`));
@@ -75,33 +78,22 @@ export class SagaRun {
       } else if (known.tries >= maxAttemptsOf(options)) {
         return this.#turn.exhausted(name, known);
       }
-      // What was recorded is asked again, so that a call with the same key is the same call.
-      const recorded = known.began?.input?.value;
       await this.#turn.write();
-      let result: unknown;
-      try {
-        result = await this.#turn.call(command, recorded, `${place}:${name}`);
-      } catch (error) {
-        return this.#threw(place, name, known, error, options);
-      }
-      return this.#finishStep(place, command, recordable(result, `result of ${command.id}`), options);
+      const ended = await this.#turn.step(
+        {
+          place,
+          command,
+          // What was recorded is asked again, so that a call with the same key is the same call.
+          input: known.began?.input?.value,
+          key: `${place}:${name}`,
+          rowOf: (result) => doneRow(place, command, recordable(result, `result of ${command.id}`), options),
+        },
+        ({ output }) => answer(givenTo(output)),
+      );
+      if (ended.kind === 'threw') return this.#threw(place, name, known, ended.error, options);
+      if (ended.kind === 'returned') history.add(ended.row);
+      return givenTo(ended.row.output);
     });
-  }
-
-  #finishStep(place: string, command: StepCommand, result: unknown, options: AnyStepOptions): unknown {
-    const settled = settledOf(command, result);
-    const undo = settled.ok ? options.compensate?.(settled.value as never) : undefined;
-    const compensation =
-      undo === undefined
-        ? {}
-        : {
-            compensation: {
-              operation: undo[0].id,
-              input: kept(jsonCopy(undo[1], `input of ${undo[0].id}, which undoes ${command.id},`)),
-            },
-          };
-    this.#turn.history.add({ kind: 'done', place, op: 'step', output: kept(result), ...compensation });
-    return result;
   }
 
   #threw(place: string, name: string, known: Place, error: unknown, options: AnyStepOptions): Blocked {
@@ -267,5 +259,24 @@ export function runOf(run: SagaRun): Run {
     fail: run.fail.bind(run),
   } as unknown as Run;
 }
+
+/** What is recorded of a step that has come to this. */
+function doneRow(place: string, command: StepCommand, result: unknown, options: AnyStepOptions): NewRow {
+  const settled = settledOf(command, result);
+  const undo = settled.ok ? options.compensate?.(settled.value as never) : undefined;
+  const compensation =
+    undo === undefined
+      ? {}
+      : {
+          compensation: {
+            operation: undo[0].id,
+            input: kept(jsonCopy(undo[1], `input of ${undo[0].id}, which undoes ${command.id},`)),
+          },
+        };
+  return { kind: 'done', place, op: 'step', output: kept(result), ...compensation };
+}
+
+/** A copy, so that what the code does with it is not what is recorded. */
+const givenTo = (output: Kept | undefined): unknown => jsonCopy(output?.value, 'a result');
 
 const maxAttemptsOf = ({ maxAttempts }: AnyStepOptions): number => maxAttempts ?? stepDefaults.maxAttempts;

@@ -614,6 +614,132 @@ test('a worker that was taken for dead writes nothing any more', async () => {
   expect(await effects()).toEqual(['+flight', '+hotel']);
 });
 
+describe('a step that is recorded with its effect', () => {
+  const recorded = (): Flaky => ({ lost: 0, unanswered: 0, recorded: true });
+  const once = ['began 1 flight', 'done 1', 'began 2 hotel', 'done 2'];
+
+  test('costs one commit; only what it begins with costs another one', async () => {
+    const code = trip(async (run) => {
+      for (const name of ['flight', 'hotel', 'car']) await step(run, name);
+    });
+    const { id, rest, sent } = await run(code, recorded);
+    await rest();
+    expect(await showSaga(database, id)).toMatchObject({ state: 'done', at: [] });
+    // A look at it, the first beginning, and each step with what comes after it: the end too.
+    expect(sent()).toBe(2 + 3);
+  });
+
+  test('of a worker that was taken for dead is rolled back, and done by the other one', async () => {
+    const late = await run(flightAndHotel, recorded);
+    const [reached, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const drive = driveSagas({
+      database,
+      flaky: recorded,
+      sagas: new Map([['world.trip', { module: 'world', saga: flightAndHotel }]]),
+      async meanwhile() {
+        reached.resolve();
+        await go.promise;
+      },
+    });
+    const turn = drive.turn();
+    await reached.promise;
+    await database.execute(sql`update plimsoll.task set state = 'ready', worker = null`);
+    // It waits for the row of the first one, which is not committed.
+    const resting = late.rest();
+    const taken = sql`select rev from plimsoll.saga`;
+    await expect.poll(() => database.one(taken)).toEqual({ rev: 2 });
+    go.resolve();
+    await expect(turn).rejects.toMatchObject({ code: 'PL_TASK_LOST' });
+    await resting;
+    expect(await late.state()).toBe('done');
+    expect(await effects()).toEqual(['+flight', '+hotel']);
+    expect(await historyOf(late.id)).toEqual(once);
+  });
+
+  test('that is cancelled meanwhile is called again, and undone', async () => {
+    const { id, rest, state } = await run(flightAndHotel, recorded);
+    const drive = driveSagas({
+      database,
+      flaky: recorded,
+      sagas: new Map([['world.trip', { module: 'world', saga: flightAndHotel }]]),
+      async meanwhile(key) {
+        if (key.endsWith(':flight')) await cancelSaga(database, id, by).catch(() => undefined);
+      },
+    });
+    await drive.turn();
+    await rest();
+    expect(await state()).toBe('compensated');
+    expect(await effects()).toEqual(['+flight', '-flight']);
+    expect(await historyOf(id)).not.toContain('began 2 hotel');
+  });
+
+  test('whose COMMIT fails is tried again; what the code went on with was never called', async () => {
+    await database.execute(sql`create sequence commits`);
+    await database.execute(sql`
+      create function refuse_first() returns trigger language plpgsql as
+      $$ begin if nextval('commits') = 1 then raise 'not now'; end if; return null; end $$`);
+    await database.execute(sql`
+      create constraint trigger refuse after insert on effect deferrable initially deferred
+      for each row execute function refuse_first()`);
+    try {
+      const { id, rest, calls } = await run(flightAndHotel, recorded);
+      await rest();
+      expect(await effects()).toEqual(['+flight', '+hotel']);
+      expect(await historyOf(id)).toEqual(['began 1 flight', 'threw 1', 'done 1', 'began 2 hotel', 'done 2']);
+      expect([...calls.values()]).toEqual([2, 1]);
+    } finally {
+      await database.execute(sql`drop trigger refuse on effect`);
+    }
+  });
+
+  test('whose answer is lost is not called again', async () => {
+    const told: string[] = [];
+    const stop = sagaChannel.subscribe(({ state }) => told.push(state));
+    const { id, rest, calls } = await run(flightAndHotel, () => ({ lost: 0, unanswered: 9, recorded: true }));
+    await rest();
+    stop();
+    expect(told).toEqual(['done']);
+    expect(await historyOf(id)).toEqual(once);
+    expect([...calls.values()]).toEqual([1, 1]);
+  });
+
+  test('has no effect when what undoes it cannot be told', async () => {
+    const { id, rest } = await run(
+      trip((run) =>
+        run.step(
+          'flight',
+          world.act,
+          { name: 'flight', refuse: false },
+          {
+            compensate() {
+              throw new TypeError('a bug');
+            },
+          },
+        ),
+      ),
+      recorded,
+    );
+    await rest();
+    expect(await showSaga(database, id)).toMatchObject({ state: 'stuck', trouble: { message: 'a bug' } });
+    expect(await effects()).toEqual([]);
+  });
+});
+
+test('what the code does with a result does not change what is recorded', async () => {
+  const code = trip(async (run) => {
+    const flight = await step(run, 'flight');
+    if (!flight.ok) return undefined;
+    (flight.value as { name: string }).name += '!';
+    await run.sleep('a moment', 1);
+    return flight.value.name;
+  });
+  for (const recorded of [false, true]) {
+    const { id, rest } = await run(code, () => ({ lost: 0, unanswered: 0, recorded }), String(recorded));
+    await rest();
+    expect(await showSaga(database, id)).toMatchObject({ state: 'done', result: 'flight!' });
+  }
+});
+
 test('cancelled while a step is called: that one is awaited and undone, and the next never begins', async () => {
   const { id, rest, state } = await run(flightAndHotel);
   const { drive, release } = held(flightAndHotel);

@@ -24,6 +24,8 @@ export interface NewSaga {
   readonly subject: string | undefined;
   /** Of the task that runs it first. */
   readonly task: string;
+  /** 1 when it is begun by whoever writes it. Default 0: nobody has written for it. */
+  readonly rev?: number;
   readonly input: Kept;
   readonly parent?: string;
   readonly parentPlace?: string;
@@ -65,19 +67,20 @@ const columns = sql`s.id, s.module, s.name, s.version, s.state, s.undoing, s.rev
   extract(epoch from s.created_at)::float8 * 1000 as "createdMs"`;
 
 /**
- * Writes sagas. A child counts the events since its parent was started: what it waits for may have been set off by a
+ * Writes sagas; a row with the `id` of each that is new. A child counts the events since its parent was started: what it waits for may have been set off by a
  * step before it. One whose id is there already stays as it is, and the task of this one finds nothing to do.
  */
 export function insertSagas(sagas: readonly NewSaga[]): Sql {
   return sql`
-    insert into plimsoll.saga (id, module, name, version, subject, task, since, parent, parent_place, input, correlation_id,
-      causation_id, caller)
+    insert into plimsoll.saga (id, module, name, version, subject, task, rev, since, parent, parent_place, input,
+      correlation_id, causation_id, caller)
     select n->>'id', n->>'module', n->>'name', (n->>'version')::int, n->>'subject', (n->>'task')::uuid,
+      coalesce((n->>'rev')::int, 0),
       coalesce(
         (select since from plimsoll.saga p where p.id = n->>'parent'), (select position from plimsoll.sequencer)), n->>'parent', n->>'parentPlace', n->'input', n->>'correlationId',
       n->>'causationId', n->'caller'
     from jsonb_array_elements(${sql.json(sagas)}) n
-    on conflict (id) do nothing`;
+    on conflict (id) do nothing returning id`;
 }
 
 /** The id of the saga that another one began at a place. */
@@ -108,22 +111,50 @@ export function turnTask(
   };
 }
 
+/** The claimed task, as long as it is ours. */
+export const ours = (task: ClaimedTask): Sql => sql`
+  select id from plimsoll.task
+  where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running'`;
+
 /**
  * Makes the claimed task the one that writes: whoever took the saga before is refused from then on. `claimed` is
  * false when the task is no longer ours. No saga: the task is not the one of its turn any more.
  */
 export function takeSaga(task: ClaimedTask, id: string): Sql {
   return sql`
-    with claim as (
-      select id from plimsoll.task
-      where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' for update
-    ), taken as (
+    with claim as (${ours(task)} for update), taken as (
       update plimsoll.saga s
       set rev = rev + 1, state = case when state = 'waiting' then 'running' else state end, updated_at = now()
       from claim where s.id = ${id} and s.task = claim.id and s.state in ('running', 'waiting', 'compensating')
       returning ${columns}
     )
     select exists (select 1 from claim) as claimed, taken.* from (select 1) one left join taken on true`;
+}
+
+/**
+ * A saga that nobody has ever written for, as {@link takeSaga} gives it, without a write: whoever makes the first one
+ * has it. No saga: it is not new, or not of this task.
+ */
+export function lookAtNew(task: ClaimedTask, id: string): Sql {
+  return sql`
+    select exists (${ours(task)}) as claimed, s.* from (select 1) one left join (
+      select ${columns} from plimsoll.saga s
+      where s.id = ${id} and s.task = ${task.id} and s.state = 'running' and s.rev = 0 and s.signals = 0) s on true`;
+}
+
+/**
+ * Parts of a statement of which `mine` has a row only while the turn that has the saga at this `rev` may write: not
+ * when another worker has it, nor when somebody has asked for it to be undone and this turn does not know. It stays so
+ * until the commit. The first write of a new saga takes it.
+ */
+export function holding(task: ClaimedTask, { id, ending }: SagaRow, rev: number): Sql {
+  const known = ending === null ? sql`ending is null` : sql`ending is not null`;
+  if (rev > 0)
+    return sql`mine as (select id from plimsoll.saga where id = ${id} and rev = ${rev} and ${known} for share)`;
+  return sql`
+    claim as (${ours(task)} for update), mine as (
+      update plimsoll.saga set rev = 1, updated_at = now()
+      where id = ${id} and task = (select id from claim) and ${known} returning id)`;
 }
 
 export function lockSaga(id: string): Sql {

@@ -1,16 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
-import { sql, type Sql } from '../database/sql.ts';
+import { prepared, sql, type Sql } from '../database/sql.ts';
 import type { Queryable } from '../database/statements.ts';
 import { completeTask, insertTasks, type ClaimedTask } from '../durable/task.ts';
 import { PlimsollError } from '../kernel/errors.ts';
 import { Superseded, type Trouble } from './failure.ts';
 import type { Kept, NewRow } from './history.ts';
+import type { RecordTx } from './step-call.ts';
 import {
   changeWaits,
+  holding,
   insertRows,
   insertSagas,
   lockSaga,
+  lookAtNew,
+  ours,
   takeSaga,
   turnTask,
   type NewSaga,
@@ -18,9 +22,54 @@ import {
   type SagaState,
 } from './statements.ts';
 
-/** The saga of a claimed task; undefined when the task is not the one of its turn any more. PL_TASK_LOST. */
-export async function take(database: Database, task: ClaimedTask, id: string): Promise<SagaRow | undefined> {
-  const row = await database.one<SagaRow & { claimed: boolean }>(takeSaga(task, id));
+/** A saga in the hands of the worker whose turn it is. */
+export interface Held {
+  readonly task: ClaimedTask;
+  /** As it was when the turn began. */
+  readonly saga: SagaRow;
+  /** What the saga's `rev` must be for this turn to write; 0 until the first write of a new saga has taken it. */
+  rev: number;
+  /** Set once a step's transaction has written the end of the turn too. */
+  ended: boolean;
+}
+
+/**
+ * The saga of a claimed task; undefined when the task is not the one of its turn any more. What nobody has written
+ * for is only looked at: its first write takes it. PL_TASK_LOST.
+ */
+export async function take(database: Database, task: ClaimedTask, id: string): Promise<Held | undefined> {
+  const mayBeNew = task.attempt === 1;
+  const saga =
+    (mayBeNew ? await taken(database, task, lookAtNew(task, id)) : undefined) ??
+    (await taken(database, task, takeSaga(task, id)));
+  return saga === undefined ? undefined : { task, saga, rev: saga.rev, ended: false };
+}
+
+/** A saga that is about to be written as begun by this task. `atMs`: the time of the database. */
+export function heldNew(saga: NewSaga, task: ClaimedTask, atMs: number): Held {
+  const { id, module, name, version, input, correlationId, causationId = null, caller, rev = 0 } = saga;
+  const begun = { id, module, name, version, input, correlationId, causationId, caller, rev };
+  const nothingYet = { parent: null, parentPlace: null, error: null, trouble: null, ending: null };
+  return {
+    task,
+    saga: {
+      ...begun,
+      ...nothingYet,
+      state: 'running',
+      undoing: false,
+      signals: 0,
+      erased: false,
+      task: saga.task,
+      atMs,
+      createdMs: atMs,
+    },
+    rev,
+    ended: false,
+  };
+}
+
+async function taken(database: Database, task: ClaimedTask, statement: Sql): Promise<SagaRow | undefined> {
+  const row = await database.one<SagaRow & { claimed: boolean }>(prepared(statement));
   if (!row.claimed) throw lost(task);
   return (row.id as string | null) === null ? undefined : row;
 }
@@ -39,44 +88,40 @@ export interface Additions {
 }
 
 /**
- * Commits what a turn has added, in one statement. Superseded when another worker has the saga, or when somebody has
- * asked for it to be undone and this turn does not know.
+ * Commits what a turn has added. Superseded when another worker has the saga, or when somebody has asked for it to be
+ * undone and this turn does not know.
  */
-export async function save(
-  database: Database,
-  saga: SagaRow,
-  { rows, children = [] }: Additions,
-): Promise<void> {
-  if (rows.length === 0 && children.length === 0) return;
-  const ending = saga.ending === null ? sql`ending is null` : sql`ending is not null`;
-  const gate = sql`mine`;
+export function save(database: Database, held: Held, additions: Additions): Promise<void> {
+  const { rows, children = [] } = additions;
+  if (rows.length === 0 && children.length === 0) return Promise.resolve();
+  return children.length === 0
+    ? saveIn(database, held, additions)
+    : database.transaction((tx) => saveIn(tx, held, additions));
+}
+
+/** {@link save} in a transaction, which is to be rolled back when this throws: nothing else may write until it ends. */
+export async function saveIn(tx: RecordTx, held: Held, { rows, children = [] }: Additions): Promise<void> {
+  const { saga } = held;
   const parts: Sql[] = [
-    sql`mine as (
-      update plimsoll.saga set updated_at = now() where id = ${saga.id} and rev = ${saga.rev} and ${ending} returning id)`,
-    sql`added as (${insertRows(saga.id, rows, gate)})`,
-    ...changeWaits(saga.id, rows, gate).map(
+    holding(held.task, saga, held.rev),
+    sql`added as (${insertRows(saga.id, rows, sql`mine`)})`,
+    ...changeWaits(saga.id, rows, sql`mine`).map(
       (change, index) => sql`${sql.id(`waits_${index}`)} as (${change})`,
     ),
   ];
-  if (children.length === 0) {
-    const { n } = await database.one<{ n: number }>(
-      sql`with ${sql.join(parts)} select count(*)::int as n from mine`,
-    );
-    if (n !== 1) throw new Superseded();
-    return;
-  }
-  await database.transaction(async (tx) => {
-    const { n } = await tx.one<{ n: number }>(
-      sql`with ${sql.join(parts)} select count(*)::int as n from mine`,
-    );
-    if (n !== 1) throw new Superseded();
+  const { n } = await tx.one<{ n: number }>(
+    prepared(sql`with ${sql.join(parts)} select count(*)::int as n from mine`),
+  );
+  if (n !== 1) throw new Superseded();
+  if (children.length > 0) {
     await tx.execute(insertSagas(children));
     await tx.execute(
       insertTasks(
         children.map((child) => turnTask(asRow(child), { id: child.task, delayMs: 0, backwards: false })),
       ),
     );
-  });
+  }
+  held.rev = Math.max(held.rev, 1);
 }
 
 /** What a task needs to know of a saga that is about to be. */
@@ -98,18 +143,13 @@ export interface Rest {
  * Ends a turn: its last rows, where the saga is now, the next task and the end of this one commit together.
  * Superseded, and nothing written, when something came from outside that the turn has not seen.
  */
-export async function endTurn(
-  database: Database,
-  task: ClaimedTask,
-  saga: SagaRow,
-  rest: Rest,
-): Promise<void> {
-  if (rest.state === 'done' && saga.parent === null) return endAlone(database, task, saga, rest);
+export async function endTurn(database: Database, held: Held, rest: Rest): Promise<void> {
+  const { task, saga } = held;
+  if (endsAlone(saga, rest.state)) return endAlone(database, held, rest);
   await database.transaction(async (tx) => {
     // The task before the saga, as when it is taken: two workers at one task wait in turn, and never in a circle.
     if ((await tx.execute(completeTask(task))) !== 1) throw lost(task);
-    const now = await tx.one<SagaRow>(lockSaga(saga.id));
-    if (now.rev !== saga.rev || now.signals !== saga.signals) throw new Superseded();
+    await lockHeld(tx, held);
     await tx.execute(restStatement(saga, rest));
     if (rest.state !== 'done' && rest.state !== 'compensated') return;
     if (saga.parent !== null && saga.parentPlace !== null) {
@@ -125,30 +165,43 @@ export async function endTurn(
   });
 }
 
-/** {@link endTurn} of most sagas, which nobody waits for and nothing follows: one statement instead of five. */
-async function endAlone(database: Database, task: ClaimedTask, saga: SagaRow, rest: Rest): Promise<void> {
+/** Whether nobody waits for the end of this saga and nothing follows it: {@link endAlone} is all there is to do. */
+export const endsAlone = ({ parent }: SagaRow, state: SagaState): boolean =>
+  state === 'done' && parent === null;
+
+/** {@link endTurn} of most sagas, in one statement; in a transaction, that one is to be rolled back when this throws. */
+export async function endAlone(tx: RecordTx, held: Held, rest: Rest): Promise<void> {
+  const { task, saga, rev } = held;
   const added =
     rest.rows.length === 0 ? sql.empty : sql`, added as (${insertRows(saga.id, rest.rows, sql`seen`)})`;
   // Locks the task and then the saga, and writes only if both are as they were.
-  const { ours, seen } = await database.one<{ ours: boolean; seen: boolean }>(sql`
-    with claim as (
-      select id from plimsoll.task
-      where id = ${task.id} and worker = ${task.worker} and attempt = ${task.attempt} and state = 'running' for update
-    ), seen as (
+  const { claimed, seen } = await tx.one<{ claimed: boolean; seen: boolean }>(
+    prepared(sql`
+    with claim as (${ours(task)} for update), seen as (
       select id from plimsoll.saga
-      where id = ${saga.id} and rev = ${saga.rev} and signals = ${saga.signals} and exists (select 1 from claim) for update
+      where id = ${saga.id} and rev = ${rev} and signals = ${saga.signals} and exists (select 1 from claim) for update
     ), ended as (
       delete from plimsoll.task where id in (select id from claim) and exists (select 1 from seen)
     ), waits as (
       delete from plimsoll.saga_wait where saga in (select id from seen)
     ), moved as (
-      update plimsoll.saga set state = 'done', task = null, trouble = null, updated_at = now(),
+      update plimsoll.saga set state = 'done', task = null, trouble = null, updated_at = now(), rev = rev + 1,
         result = ${orNull(rest.result)}
       where id in (select id from seen)
     )${added}
-    select exists (select 1 from claim) as ours, exists (select 1 from seen) as seen`);
-  if (!ours) throw lost(task);
+    select exists (select 1 from claim) as claimed, exists (select 1 from seen) as seen`),
+  );
+  if (!claimed) throw lost(task);
   if (!seen) throw new Superseded();
+}
+
+/** Whether the transaction that ended the turn has committed, although it was answered with a failure. */
+export async function endCommitted(database: Database, { saga, rev, ended }: Held): Promise<boolean> {
+  if (!ended) return false;
+  // Waits for it, where it is still under way.
+  const found = await database.query(sql`
+    select id from plimsoll.saga where id = ${saga.id} and state = 'done' and rev = ${rev + 1} for share`);
+  return found.length === 1;
 }
 
 function restStatement(saga: SagaRow, { rows, state, nextMs, ...rest }: Rest): Sql {
@@ -166,7 +219,7 @@ function restStatement(saga: SagaRow, { rows, state, nextMs, ...rest }: Rest): S
   ].map((part, index) => sql`${sql.id(`part_${index}`)} as (${part})`);
   const also = parts.length === 0 ? sql.empty : sql`with ${sql.join(parts)}`;
   return sql`
-    ${also} update plimsoll.saga set state = ${state}, task = ${next}, updated_at = now(), result = ${orNull(rest.result)},
+    ${also} update plimsoll.saga set state = ${state}, task = ${next}, rev = rev + 1, updated_at = now(), result = ${orNull(rest.result)},
       trouble = ${orNull(rest.trouble)}
     where id = ${saga.id}`;
 }
@@ -181,20 +234,26 @@ export async function addRows(tx: Queryable, saga: string, rows: readonly NewRow
   for (const change of changeWaits(saga, rows)) await tx.execute(change);
 }
 
+/** Superseded when another worker has the saga, or when something came from outside that the turn has not seen. */
+async function lockHeld(tx: Queryable, { saga, rev }: Held): Promise<void> {
+  const now = await tx.one<SagaRow>(lockSaga(saga.id));
+  if (now.task !== saga.task || now.rev !== rev || now.signals !== saga.signals) throw new Superseded();
+}
+
 /** From now on it goes backwards; the turn goes on with that. Superseded as for {@link endTurn}. */
 export async function turnBack(
   database: Database,
-  saga: SagaRow,
+  held: Held,
   rows: readonly NewRow[],
   error: NonNullable<SagaRow['error']>,
 ): Promise<void> {
+  const { saga } = held;
   await database.transaction(async (tx) => {
-    const now = await tx.one<SagaRow>(lockSaga(saga.id));
-    if (now.rev !== saga.rev || now.signals !== saga.signals) throw new Superseded();
+    await lockHeld(tx, held);
     const failed: NewRow = { kind: 'failed', operation: error.error, output: { value: error.data ?? null } };
     await addRows(tx, saga.id, [...rows, failed]);
     await tx.execute(sql`
-      update plimsoll.saga set state = 'compensating', undoing = true, error = ${sql.json(error)}, updated_at = now()
+      update plimsoll.saga set state = 'compensating', undoing = true, error = ${sql.json(error)}, rev = rev + 1, updated_at = now()
       where id = ${saga.id}`);
     await tx.execute(sql`delete from plimsoll.saga_wait where saga = ${saga.id}`);
   });

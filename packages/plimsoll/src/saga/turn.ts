@@ -1,14 +1,18 @@
 import type { BackoffOptions } from '../durable/backoff.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { PlimsollError } from '../kernel/errors.ts';
-import type { ArrivedEvent, AwaitedEvent, StepCommand } from './callable.ts';
-import { SagaFailure, troubleOf, type Trouble } from './failure.ts';
-import type { History, Place } from './history.ts';
+import type { ArrivedEvent, AwaitedEvent } from './callable.ts';
+import { SagaFailure, StepFailed, Superseded, troubleOf, type Trouble } from './failure.ts';
+import type { History, NewRow, Place } from './history.ts';
 import type { AnySaga } from './saga.ts';
+import { callStep, type RecordStep, type RecordTx, type StepCall, type StepEnd } from './step-call.ts';
 
 /** What an operation resolves to inside when its code goes no further in this turn; outside it never settles. */
 export const blocked: unique symbol = Symbol('blocked');
 export type Blocked = typeof blocked;
+
+/** When all that code was just told has set off what it sets off: it has asked for what comes next. */
+export const hasAsked = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
 
 /** How a turn ended. */
 export type Outcome =
@@ -42,14 +46,21 @@ export interface TurnOptions {
   readonly backoff: BackoffOptions;
   /** How long the code may wait for something that is not a step. */
   readonly stallMs: number;
-  /** Calls a command; `place` names the step in its key. */
-  readonly call: (command: StepCommand, input: unknown, place: string) => Promise<unknown>;
+  readonly call: (step: StepCall, record: RecordStep) => Promise<unknown>;
+  /** By place, what the transactions of steps failed with whose outcome an earlier run of the code had gone on with. */
+  readonly failed: Map<string, unknown>;
   readonly payloadOf: (event: AwaitedEvent, arrived: ArrivedEvent) => unknown;
   readonly nameOf: (saga: AnySaga) => string;
   /** Records the beginning of a child, and makes it exist with the next write. */
   readonly startChild: (at: ChildPlace, saga: AnySaga, input: unknown) => void;
+  /** What is written waits for this. Default: it need not. */
+  readonly begun?: Promise<void> | undefined;
   /** Commits what the history has added; Superseded when this turn is no longer the one to write. */
   readonly save: () => Promise<void>;
+  /** The same in a transaction, and the end of the saga with it where that is what the code has come to. */
+  readonly saveIn: (tx: RecordTx, outcome: Outcome | undefined) => Promise<void>;
+  /** One row in a transaction, and nothing else. */
+  readonly saveRowIn: (tx: RecordTx, row: NewRow) => Promise<void>;
 }
 
 /**
@@ -71,7 +82,7 @@ export class Turn {
   #trouble: Trouble | undefined = undefined;
   /** How the code ended; undefined while it goes on. */
   #ended: Outcome | undefined = undefined;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<void>;
   /** The write that has not begun; all who come before it does share it. */
   #nextWrite: Promise<void> | undefined = undefined;
   /** Ends the watch over code that waits for something else, when something happens. */
@@ -81,6 +92,7 @@ export class Turn {
   constructor(options: TurnOptions) {
     this.history = options.history;
     this.#options = options;
+    this.#writing = options.begun ?? Promise.resolve();
     this.#beganMs = options.clock.monotonicMs();
     // Whoever is aborted before somebody waits must not be an unhandled rejection.
     this.#quiet.promise.catch(() => undefined);
@@ -102,7 +114,6 @@ export class Turn {
 
   readonly random = (): number => this.#options.random();
   readonly nameOf: TurnOptions['nameOf'] = (saga) => this.#options.nameOf(saga);
-  readonly call: TurnOptions['call'] = (command, input, place) => this.#options.call(command, input, place);
   readonly payloadOf: TurnOptions['payloadOf'] = (event, arrived) => this.#options.payloadOf(event, arrived);
   readonly startChild: TurnOptions['startChild'] = (at, saga, input) =>
     this.#options.startChild(at, saga, input);
@@ -118,13 +129,16 @@ export class Turn {
     return untilMs - (atMs + clock.monotonicMs() - this.#beganMs);
   }
 
-  /** Runs an operation; its promise stays open when it is blocked, and never rejects into the saga's code. */
-  work<T>(operation: () => Promise<T | Blocked>): Promise<T> {
+  /**
+   * Runs an operation; its promise stays open when it is blocked, and never rejects into the saga's code. `answer`
+   * answers the code before the operation has ended.
+   */
+  work<T>(operation: (answer: (value: T) => void) => Promise<T | Blocked>): Promise<T> {
     this.#busy += 1;
     this.#events += 1;
     this.#stalled?.abort();
     const { promise, resolve } = Promise.withResolvers<T>();
-    operation()
+    operation(resolve)
       .then(
         (value) => {
           if (value === blocked) this.#waiting += 1;
@@ -176,13 +190,52 @@ export class Turn {
       try {
         await this.#options.save();
       } catch (error) {
-        this.#quiet.reject(error as Error);
-        // What would come after a write that failed must not happen, the next write included.
-        await new Promise<never>(() => undefined);
+        await this.#over(error as Error);
       }
     });
     this.#writing = this.#nextWrite;
     return this.#nextWrite;
+  }
+
+  /**
+   * Calls the command of a step. Where it records what it came to with its effect, the code is answered before COMMIT
+   * and asks for what comes next, and that commits too: between steps code does nothing but ask. What it asked for
+   * waits for the commit. When that fails, the code has heard what is not so, and this run is over.
+   */
+  async step(step: StepCall, answer: (row: NewRow) => void): Promise<StepEnd> {
+    const { call, saveIn, saveRowIn, failed } = this.#options;
+    const before = failed.get(step.place);
+    if (failed.delete(step.place)) return { kind: 'threw', error: before };
+    try {
+      return await callStep(
+        {
+          call,
+          recordIn: async (tx, row, committed) => {
+            if (this.#busy > 1) {
+              // What other branches add is for them to write.
+              this.history.note(row);
+              await saveRowIn(tx, row);
+              return;
+            }
+            this.history.add(row);
+            this.#writing = this.#writing.then(() => committed);
+            answer(row);
+            await hasAsked();
+            await saveIn(tx, this.#ended === undefined ? undefined : this.#outcome());
+          },
+        },
+        step,
+      );
+    } catch (error) {
+      if (!(error instanceof Superseded || error instanceof StepFailed)) throw error;
+      return this.#over(error);
+    }
+  }
+
+  /** What would come after a write that failed must not happen, the next write included. */
+  #over(error: Error): Promise<never> {
+    this.#quiet.reject(error);
+    return new Promise<never>(() => undefined);
   }
 
   /** Runs the code until nothing can go on. Rejects when what it did could not be recorded. */

@@ -2,7 +2,7 @@ import type { Mutant } from '../mutants/edit.ts';
 
 const outgoing = 'modules/outgoing.ts';
 const transaction = 'modules/handler-transaction.ts';
-const committed = '    if (outgoing.pending) onCommitted?.();\n';
+const committed = '    outgoing.committed();\n';
 
 /** Of what makes accepted work happen once. */
 export const mutants: readonly Mutant[] = [
@@ -53,9 +53,9 @@ export const mutants: readonly Mutant[] = [
       },
       {
         file: transaction,
-        find: "import { Outgoing, type Completion } from './outgoing.ts';",
+        find: "import { Outgoing, type Completion, type Pending } from './outgoing.ts';",
         replace:
-          "import { Outgoing, type Completion } from './outgoing.ts';\nimport { completeTask } from '../durable/task.ts';",
+          "import { Outgoing, type Completion, type Pending } from './outgoing.ts';\nimport { completeTask } from '../durable/task.ts';",
       },
     ],
     schedules: ['a job is taken over while its owner is still at it'],

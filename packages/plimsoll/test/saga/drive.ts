@@ -8,6 +8,7 @@ import type { StepCommand } from '../../src/saga/callable.ts';
 import { newSaga } from '../../src/saga/new-saga.ts';
 import type { AnySaga } from '../../src/saga/saga.ts';
 import { sagaTaskHandlers, type SagaRunnerOptions } from '../../src/saga/runner.ts';
+import type { RecordStep } from '../../src/saga/step-call.ts';
 import { insertSagas } from '../../src/saga/statements.ts';
 import { Died, mortal, type Death } from './mortal.ts';
 import { program, world, type Op } from './program.ts';
@@ -16,6 +17,8 @@ import { program, world, type Op } from './program.ts';
 export interface Flaky {
   readonly lost: number;
   readonly unanswered: number;
+  /** Whether the effect records the step in its own transaction, and then need not know its key. Default false. */
+  readonly recorded?: boolean;
 }
 
 export interface Driven {
@@ -23,6 +26,8 @@ export interface Driven {
   readonly sagas?: SagaRunnerOptions['sagas'];
   readonly flaky?: (key: string) => Flaky;
   readonly stallMs?: number;
+  /** Awaited in the transaction of a step that is recorded with its effect, between the two. */
+  readonly meanwhile?: (key: string) => Promise<void>;
 }
 
 /** Runs sagas turn by turn, by workers that may die at any statement. */
@@ -32,6 +37,8 @@ export interface Drive {
   readonly turn: (death?: Death) => Promise<boolean>;
   /** How often each key was called. */
   readonly calls: ReadonlyMap<string, number>;
+  /** Statements and transactions that its workers have sent. */
+  readonly sent: () => number;
 }
 
 /** Empties all tables that sagas write; quicker than truncate for the few rows of a test. */
@@ -65,29 +72,43 @@ export function driveSagas({
   flaky = () => ({ lost: 0, unanswered: 0 }),
   sagas,
   stallMs = 10_000,
+  meanwhile,
 }: Driven): Drive {
   const calls = new Map<string, number>();
   const hosted = sagas ?? new Map([['world.program', { module: 'world', saga: program }]]);
   const commands: readonly StepCommand[] = [world.act, world.undo];
   let worker = 0;
+  let sent = 0;
 
-  async function call(_module: string, command: StepCommand, input: unknown): Promise<unknown> {
+  async function call(
+    from: Database,
+    command: StepCommand,
+    input: unknown,
+    record: RecordStep,
+  ): Promise<unknown> {
     const { key } = currentContext() ?? createContext();
     const { name, refuse = false } = input as { name: string; refuse?: boolean };
     const made = (calls.get(key) ?? 0) + 1;
     calls.set(key, made);
-    const { lost, unanswered } = flaky(key);
+    const { lost, unanswered, recorded = false } = flaky(key);
     if (made <= lost) throw new Error(`${key} did not arrive`);
     if (refuse) return { ok: false, error: 'Refused', data: { name } };
-    await database.execute(
-      sql`insert into effect (key, what, name) values (${key}, ${command.id}, ${name}) on conflict do nothing`,
-    );
+    const effect = sql`insert into effect (key, what, name) values (${key}, ${command.id}, ${name})`;
+    const result = command === world.act ? { ok: true, value: { name } } : undefined;
+    if (recorded) {
+      await from.transaction(async (tx) => {
+        await tx.execute(effect);
+        await meanwhile?.(key);
+        await record(tx, result);
+      });
+    } else await database.execute(sql`${effect} on conflict do nothing`);
     if (made <= lost + unanswered) throw new Error(`${key} was not answered`);
-    return command === world.act ? { ok: true, value: { name } } : undefined;
+    return result;
   }
 
   return {
     calls,
+    sent: () => sent,
     start: (ops, id = randomUUID()) => begin(database, 'world.program', program, { ops }, id),
     async turn(death) {
       await database.execute(
@@ -95,10 +116,11 @@ export function driveSagas({
           where state in ('ready', 'scheduled') and run_at < now() + interval '1 minute'`,
       );
       worker += 1;
+      const own = mortal(database, death, () => (sent += 1));
       const handlers = sagaTaskHandlers({
-        database: mortal(database, death),
+        database: own,
         sagas: hosted,
-        call,
+        call: (_module, command, input, record) => call(own, command, input, record),
         commandOf: (id) => commands.find((one) => one.id === id),
         payloadOf: (_event, { payload }) => payload,
         backoff: { baseMs: 1, maxMs: 1 },

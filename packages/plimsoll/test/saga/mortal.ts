@@ -11,8 +11,12 @@ export interface Death {
   readonly when: 'before' | 'after';
 }
 
-/** A database as seen by a process that dies. */
-export function mortal(database: Database, death: Death | undefined): Database {
+/** A database as seen by a process that dies. `onSend` is called for each statement and transaction. */
+export function mortal(
+  database: Database,
+  death: Death | undefined,
+  onSend: () => void = () => undefined,
+): Database {
   let sent = 0;
   let dead = false;
 
@@ -24,6 +28,7 @@ export function mortal(database: Database, death: Death | undefined): Database {
       dead = true;
       throw new Died();
     }
+    onSend();
     const result = await send();
     if (last) dead = true;
     if (dead) throw new Died();

@@ -2,13 +2,15 @@ import { z } from 'zod';
 import { createApp } from '../../src/app/app.ts';
 import { plan } from '../../src/app/plan.ts';
 import { sql } from '../../src/database/sql.ts';
+import { operations } from '../../src/kernel/channels.ts';
 import { command, contract } from '../../src/modules/contract.ts';
 import { module } from '../../src/modules/module.ts';
 import { saga } from '../../src/saga/saga.ts';
 
 /**
  * An app in a process of its own. Where it is told to, it kills itself: `in flight`, with the effect written and not
- * committed; `after hotel`, with the effect committed and not recorded; `between`, `in undo hotel` and so on.
+ * committed; `after hotel` and `between car`, with more of it written, and not committed; `in undo hotel` and so on;
+ * `committed travel.take`, as soon as a step is committed, with all that it was committed with.
  */
 const url = process.argv[2] ?? '';
 const dieAt = process.argv[3];
@@ -16,6 +18,10 @@ const dieAt = process.argv[3];
 function at(point: string): void {
   if (point === dieAt) process.kill(process.pid, 'SIGKILL');
 }
+
+operations.subscribe(({ operation, outcome }) => {
+  if (outcome === 'ok') at(`committed ${operation}`);
+});
 
 const name = z.object({ name: z.string() });
 const travel = contract('travel', {

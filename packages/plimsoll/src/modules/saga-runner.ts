@@ -1,28 +1,35 @@
 import type { Database } from '../database/database.ts';
 import type { BackoffOptions } from '../durable/backoff.ts';
-import type { TaskHandler } from '../durable/worker.ts';
+import type { Reservation } from '../durable/worker.ts';
 import { validate } from '../kernel/validate.ts';
 import { payloadNow } from '../outbox/event-versions.ts';
-import { sagaTaskHandlers } from '../saga/runner.ts';
+import { createSagaRunner, type SagaRunner } from '../saga/runner.ts';
+import type { RecordStep } from '../saga/step-call.ts';
 import type { AnyCommand, AnyEvent, Schema } from './contract.ts';
 import type { Registry } from './registry.ts';
 
-export interface SagaHandlersOptions {
+export interface ModuleSagasOptions {
   readonly registry: Registry;
   readonly database: Database;
   /** Calls a command as a step of a saga of the module, in the current context. */
-  readonly callStep: (module: string, operation: AnyCommand, input: unknown) => Promise<unknown>;
+  readonly callStep: (
+    module: string,
+    operation: AnyCommand,
+    input: unknown,
+    record: RecordStep,
+  ) => Promise<unknown>;
   readonly backoff: BackoffOptions | undefined;
+  readonly reserve: ((name: string) => Reservation | undefined) | undefined;
 }
 
-/** What a worker runs for the sagas of the modules, by task name. */
-export function sagaHandlers(options: SagaHandlersOptions): ReadonlyMap<string, TaskHandler> {
-  const { registry, database, callStep, backoff } = options;
-  return sagaTaskHandlers({
+/** Runs the sagas of the modules. */
+export function sagaRunner(options: ModuleSagasOptions): SagaRunner {
+  const { registry, database, callStep, backoff, reserve } = options;
+  return createSagaRunner({
     database,
     sagas: registry.sagas,
     // Async, so that what it refuses at once is a failure of the step.
-    call: async (module, command, input) => callStep(module, command as AnyCommand, input),
+    call: async (module, command, input, record) => callStep(module, command as AnyCommand, input, record),
     commandOf(id) {
       const operation = registry.operations.get(id);
       return operation?.kind === 'command' ? operation : undefined;
@@ -35,5 +42,6 @@ export function sagaHandlers(options: SagaHandlersOptions): ReadonlyMap<string, 
         `payload of ${event.id}, event ${arrived.id}`,
       ),
     ...(backoff === undefined ? {} : { backoff }),
+    ...(reserve === undefined ? {} : { reserve }),
   });
 }
