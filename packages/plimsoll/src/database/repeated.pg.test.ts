@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createDatabase, type Database } from './database.ts';
 import { startRelay, type Relay } from './routing/fixtures/relay.ts';
-import { sql, trustedSql, type Sql } from './sql.ts';
+import { prepared, sql, trustedSql, type Sql } from './sql.ts';
 import type { Transaction } from './transaction.ts';
 
 let server: TestDatabase;
@@ -41,7 +41,7 @@ test('whatever runs between, fails or is rolled back, each statement has its own
     fc.constant(null),
   );
   const step = fc.oneof(
-    fc.record({ kind: fc.constantFrom('note', 'other', 'list', 'bytes'), text: value }),
+    fc.record({ kind: fc.constantFrom('note', 'named', 'other', 'list', 'bytes'), text: value }),
     fc.record({ kind: fc.constantFrom('plain', 'fails', 'does not parse'), text: fc.constant(null) }),
   );
   await fc.assert(
@@ -50,8 +50,9 @@ test('whatever runs between, fails or is rolled back, each statement has its own
       const expected: unknown[] = [];
       await database.transaction(async (tx) => {
         for (const [place, { kind, text }] of steps.entries()) {
-          if (kind === 'note') {
-            await tx.execute(sql`insert into noted (place, text) values (${place}, ${text})`);
+          if (kind === 'note' || kind === 'named') {
+            const note = sql`insert into noted (place, text) values (${place}, ${text})`;
+            await tx.execute(kind === 'named' ? prepared(note) : note);
             expected.push({ place, text, list: null, bytes: null });
           } else if (kind === 'other') {
             expect(await tx.one(sql`select ${text}::text as same`)).toEqual({ same: text });

@@ -149,8 +149,8 @@ export async function runTransaction<T>(
 
   /** Loops over one statement, and jobs that share a transaction, have it parsed and planned once. */
   const send: Send = async (client, compiled) => {
-    const { text, values, driver } = compiled;
-    const keeps = values.length > 0 && driver === undefined;
+    const { text, values, driver, name } = compiled;
+    const keeps = values.length > 0 && driver === undefined && name === undefined;
     const again = keeps && text === parsed;
     parsed = undefined;
     const answer = await (again ? sendAgain<Row>(client, text, values) : sendAlone(client, compiled));
