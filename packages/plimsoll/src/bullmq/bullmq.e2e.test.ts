@@ -11,7 +11,8 @@ import {
   type BackgroundMessage,
   type TaskMessage,
 } from '../kernel/channels.ts';
-import { createContext, runInContext } from '../kernel/context.ts';
+import { createContext, currentContext, runInContext } from '../kernel/context.ts';
+import { Seen } from '../kernel/seen.ts';
 import { noRedis, startRedis, type PrivateRedis } from '../redis/fixtures/redis-server.ts';
 import { stress } from '../testing/stress.ts';
 import { createBullmqJobs, type BullmqJobs } from './create-bullmq-jobs.ts';
@@ -347,6 +348,24 @@ test('a client that a worker cannot wait with is refused, and does to enqueue', 
   } finally {
     await other.close();
     impatient.disconnect();
+  }
+});
+
+test('with a database, a job has seen what was committed before it began, and tells under its scope', async () => {
+  const seen = new Seen();
+  const database = { scope: {}, seenUntilNow: () => seen };
+  const other = createBullmqJobs({ connection: client, names: [name], prefix, database });
+  const had: unknown[] = [];
+  const worker = other.work(new Map([[name, async () => void had.push(currentContext()?.seen)]]), { lockMs });
+  await worker.start();
+  try {
+    await other.add(name, 1);
+    await expect.poll(() => had, soon).toHaveLength(1);
+    expect(had[0]).toBe(seen);
+    expect(other.scope).toBe(database.scope);
+  } finally {
+    await worker.stop();
+    await other.close();
   }
 });
 

@@ -2,10 +2,10 @@ import type { ConnectionOptions } from 'bullmq';
 import type { Database } from '../database/database.ts';
 import { limitProblems } from '../durable/limits.ts';
 import { newTaskId } from '../durable/task-id.ts';
+import type { NewTask } from '../durable/task.ts';
 import type { TaskHandler } from '../durable/worker.ts';
 import { jobProblems, newJob } from '../jobs/job.ts';
 import { uniqueProblems, type Jobs, type JobWorker, type NewJob } from '../jobs/jobs.ts';
-import type { NewTask } from '../durable/task.ts';
 import type { JobFunction } from '../jobs/running-job.ts';
 import { createContext, currentContext } from '../kernel/context.ts';
 import { throwIfProblems } from '../kernel/errors.ts';
@@ -20,7 +20,8 @@ import { createBullmqWorker, type BullmqWorkerOptions } from './worker.ts';
 export interface BullmqJobsOptions {
   /**
    * What BullMQ takes: best a client, of `ioredis` made with `maxRetriesPerRequest: null`, or of `redis`, which stays
-   * yours. Of options BullMQ makes a connection for each queue, and two for each worker, which `close` ends.
+   * yours. Of options BullMQ makes a connection for each queue, which `close` ends, and two for each name of a worker,
+   * which end when that stops.
    */
   readonly connection: ConnectionOptions;
   /** The names of all jobs, each a queue. Any other is refused: a misspelt one would be a queue that nobody looks at. */

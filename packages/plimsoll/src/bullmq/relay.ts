@@ -48,11 +48,13 @@ export function relayHandler(queues: Queues, database: Database, keptMs: number)
 
 /** It was claimed, so it is due; who was to be unique was so until then. */
 function dueNow(task: ClaimedTask): NewTask {
-  const { id, kind, name, payload, maxAttempts, keepResult, correlationId, causationId, caller } = task;
+  const { id, kind, name, priority, payload, maxAttempts, keepResult, correlationId, causationId, caller } =
+    task;
   return {
     id,
     kind,
     name,
+    priority,
     payload,
     maxAttempts,
     keepResult,

@@ -51,7 +51,7 @@ export interface JobRunner {
 }
 
 export function createJobRunner(options: JobRunnerOptions): JobRunner {
-  const { queues, held } = options;
+  const { queues, held, database } = options;
   const endings = new WeakMap<BullJob, Ending>();
 
   async function run(work: JobFunction, job: BullJob, token: string): Promise<Kept | undefined> {
@@ -135,7 +135,7 @@ export function createJobRunner(options: JobRunnerOptions): JobRunner {
       key: task.id,
       caller: task.caller,
       span: taskSpan(task),
-      seen: options.database?.seenUntilNow(),
+      seen: database === undefined ? undefined : () => database.seenUntilNow(),
       cancellation,
       deadlineAtMs: timeoutMs === undefined ? undefined : systemClock.monotonicMs() + timeoutMs,
     });
