@@ -7,7 +7,7 @@ import path from 'node:path';
 import { startCluster } from '@plimsoll/embedded';
 import pg from 'pg';
 import { rowOf, shuffled, type Area } from '../report.ts';
-import { drain } from './drain.ts';
+import { drain, pinHorizon } from './drain.ts';
 import { enqueue, type Taken } from './enqueue.ts';
 import type { SagaFigures } from './saga-load.ts';
 import { effectTable, type Servers, type Subject } from './subject.ts';
@@ -125,19 +125,36 @@ export const bench: Area = async ({ rounds = 3, only, timeLeftMs, say }) => {
     });
   }
 
+  /** What a program tells that has a process of its own. */
+  async function told<T>(file: string, ...given: readonly string[]): Promise<T> {
+    const child = fork(path.join(import.meta.dirname, file), given, {
+      execArgv: ['--conditions=plimsoll:source'],
+      env: { ...process.env, NODE_ENV: 'production' },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    const message = new Promise<T>((resolve, reject) => {
+      child.once('message', (each) => resolve(each as T));
+      child.once('exit', (code) => reject(new Error(`${file} ${given.join(' ')} ended with ${code}`)));
+    });
+    const answer = await message;
+    if (child.exitCode === null) await once(child, 'exit');
+    return answer;
+  }
+
+  /** On a server that has everything else behind it: a million rows leave the disk and the cache as nothing else does. */
+  async function backlog(subject: Subject): Promise<void> {
+    await fresh(async (servers) => {
+      await subject.prepare(servers);
+      for (const each of await told<readonly Taken[]>('backlog.ts', subject.name, JSON.stringify(servers))) {
+        taken.push({ ...each, subject: subject.name });
+        say(`${subject.name}: ${each.case}, ${each.metric} ${each.value.toPrecision(4)} ${each.unit}`);
+      }
+    });
+  }
+
   async function saga(name: string, file: string): Promise<void> {
     await fresh(async ({ databaseUrl }) => {
-      const child = fork(path.join(import.meta.dirname, file), [databaseUrl], {
-        execArgv: ['--conditions=plimsoll:source'],
-        env: { ...process.env, NODE_ENV: 'production' },
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      });
-      const figures = new Promise<SagaFigures>((resolve, reject) => {
-        child.once('message', (message) => resolve(message as SagaFigures));
-        child.once('exit', (code) => reject(new Error(`the sagas of ${name} ended with ${code}`)));
-      });
-      const { p50Ms, perSecond } = await figures;
-      if (child.exitCode === null) await once(child, 'exit');
+      const { p50Ms, perSecond } = await told<SagaFigures>(file, databaseUrl);
       const of = { subject: name, case: 'saga, 3 steps with a write each' };
       taken.push({ ...of, metric: 'one at a time, p50', unit: 'ms', value: p50Ms });
       taken.push({ ...of, metric: '50 at once', unit: 'sagas/s', value: perSecond });
@@ -153,6 +170,12 @@ export const bench: Area = async ({ rounds = 3, only, timeLeftMs, say }) => {
       await part(subject, (queue, { databaseUrl }) => enqueue(queue, databaseUrl));
       await part(subject, async (queue) => [await drain(queue, 'nothing', jobs, drainMs)]);
       await part(subject, async (queue) => [await drain(queue, 'one write', jobs, drainMs)]);
+      if (subject.onPostgres)
+        await part(subject, async (queue, { databaseUrl }) => {
+          await using _pinned = await pinHorizon(databaseUrl);
+          const pinned = await drain(queue, 'nothing', jobs, drainMs);
+          return [{ ...pinned, case: `${pinned.case}, beside a long transaction` }];
+        });
       await part(subject, (queue, servers) =>
         startLatency(subject, queue, servers, { perSecond: 20, jobs: 60, mostMs: 10_000 }),
       );
@@ -164,6 +187,7 @@ export const bench: Area = async ({ rounds = 3, only, timeLeftMs, say }) => {
     const sagas = only === 'jobs' ? [] : shuffled(Object.entries(sagaSubjects));
     for (const [name, { file }] of sagas) await saga(name, file);
   }
+  for (const subject of subjects) if (subject.onPostgres && subject.slow !== true) await backlog(subject);
   await admin.end();
 
   const groups = Map.groupBy(taken, (each) => `${each.case}\n${each.subject}\n${each.metric}`);

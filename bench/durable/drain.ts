@@ -1,8 +1,18 @@
+import pg from 'pg';
 import type { Taken } from './enqueue.ts';
 import type { OpenQueue, Work } from './subject.ts';
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const bulk = 1_000;
+
+/** A transaction of somebody else that keeps the server from removing what is done, until it is disposed. */
+export async function pinHorizon(databaseUrl: string): Promise<AsyncDisposable> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query('begin isolation level repeatable read');
+  await client.query('select from effect limit 1');
+  return { [Symbol.asyncDispose]: () => client.end() };
+}
 
 /** Jobs in a second from the start of the worker until the last one is settled. Gives up after `mostMs`. */
 export async function drain(

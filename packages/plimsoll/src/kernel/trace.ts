@@ -93,7 +93,7 @@ export function childSpan(parent: SpanNode): SpanNode {
 }
 
 // A claimed task is one object in the worker and in the runtime; another attempt is another object. On it, and not in a
-// `WeakMap`, which the garbage collector walks each time: with one for each task it took a fifth of the time.
+// `WeakMap`, which each garbage collection walks.
 const spanOfTask = Symbol('span');
 
 /** The place of a claimed task: above its operation, and a root, because its cause ended before. */
