@@ -38,6 +38,11 @@ export interface TransactionOptions {
   readonly check?: (text: string) => void;
   /** What the client has seen; the commit's position is noted in it. Default that of the context. */
   readonly seen?: Seen;
+  /**
+   * Whether the position is left to be taken when somebody needs it, for work that nobody reads after: with the COMMIT it
+   * costs as much as a small statement. Asked just before. Default no.
+   */
+  readonly positionDue?: () => boolean;
   /** Runs after the function and before COMMIT, on the same transaction; a throw rolls back. */
   readonly beforeCommit?: (tx: Transaction) => Promise<void>;
 }
@@ -237,8 +242,12 @@ export async function runTransaction<T>(
   }
 
   async function sendCommit(client: pg.PoolClient, seen: Seen | undefined): Promise<string> {
-    if (causality !== undefined && seen !== undefined) return await commitNoting(client, causality, seen);
-    return (await client.query(commitStatement.compile().text)).command;
+    const isDue = options.positionDue?.() === true;
+    if (causality !== undefined && seen !== undefined && !isDue)
+      return await commitNoting(client, causality, seen);
+    const { command } = await client.query(commitStatement.compile().text);
+    if (command === 'COMMIT' && seen !== undefined) causality?.markDue(seen);
+    return command;
   }
 
   /**

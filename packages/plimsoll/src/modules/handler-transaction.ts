@@ -64,6 +64,8 @@ export function createHandlerTransaction(options: HandlerTransactionOptions): Ha
     try {
       result = await database.transaction((tx) => run({ tx, outgoing, effects, job, answered }), {
         ...(record === undefined ? {} : { opening: record.opening }),
+        // What events and jobs set off answers nobody who would read next; but what it invalidates is as of its commit.
+        positionDue: () => context.causationId !== undefined && outgoing.tags.length === 0,
         async beforeCommit(tx) {
           const operation = context.operation ?? 'command';
           assertAlive(context, operation);
