@@ -187,7 +187,8 @@ export const bench: Area = async ({ rounds = 3, only, timeLeftMs, say }) => {
     const sagas = only === 'jobs' ? [] : shuffled(Object.entries(sagaSubjects));
     for (const [name, { file }] of sagas) await saga(name, file);
   }
-  for (const subject of subjects) if (subject.onPostgres && subject.slow !== true) await backlog(subject);
+  for (const subject of only === 'sagas' ? [] : subjects)
+    if (subject.onPostgres && subject.slow !== true) await backlog(subject);
   await admin.end();
 
   const groups = Map.groupBy(taken, (each) => `${each.case}\n${each.subject}\n${each.metric}`);
