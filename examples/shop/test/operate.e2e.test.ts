@@ -74,7 +74,7 @@ const spentOf = async (customerId: number): Promise<number> =>
     )
   )?.spent ?? 0;
 
-test('what happened to order 42, and why; and to one that was declined', { timeout: 120_000 }, async () => {
+test('what happened to order 42, and why; and to one that was declined', { timeout: 240_000 }, async () => {
   await number(42);
   await place(ada, 'web-42');
   await untilIdle(shop.app);
@@ -87,7 +87,7 @@ test('what happened to order 42, and why; and to one that was declined', { timeo
 
 test(
   'events that were lost are replayed to one subscription, each with its effect once',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     const customers = [900_001, 900_002] as const;
     await number(2_001);
@@ -142,7 +142,7 @@ test(
 
 test(
   'a view is built anew beside the live one and switched to at once, and is what the log makes of it',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     await shop.app.database.execute(sql`update orders.takings_v1 set pence = 1`);
     expect(await shownTakings()).not.toEqual(await foldedTakings());
@@ -175,7 +175,7 @@ test(
 
 test(
   'a person is erased from all that is kept; orders, standings and views are as before',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     await shop.killMail();
     await number(3_001);
