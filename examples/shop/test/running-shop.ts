@@ -15,6 +15,8 @@ import { routes } from '../routes.ts';
 
 export interface RunningShop extends AsyncDisposable {
   readonly app: App;
+  /** Of its primary. */
+  readonly databaseUrl: string;
   /** Entries of the bank's ledger by key. */
   ledger(): Promise<ReadonlyMap<string, Entry>>;
   setBank(mode: { readonly mode: string; readonly latencyMs?: number }): Promise<void>;
@@ -86,6 +88,7 @@ export async function startShop(cluster: Cluster): Promise<RunningShop> {
   const owned = starting.move();
   return {
     app,
+    databaseUrl: database.url,
     async ledger() {
       const { entries } = (await (await fetch(`${bankUrl}/ledger`)).json()) as { entries: Entry[] };
       return new Map(entries.map((entry) => [entry.key, entry]));

@@ -21,10 +21,15 @@ export function notificationsModule({ mailer }: { readonly mailer: Mailer }): Mo
       },
     },
     on: (on) => [
-      on(orders.placed, { name: 'thank' }, async ({ orderId, customerId, pence, lines }, { enqueue }) => {
-        const text = `Thank you for your order of ${lines.length} lines, £${(pence / 100).toFixed(2)}.`;
-        enqueue(notifications.send, { orderId, customerId, about: 'placed', text });
-      }),
+      on(
+        orders.placed,
+        { name: 'thank' },
+        async ({ orderId, customerId, pence, lines, deliverTo }, { enqueue }) => {
+          const to = deliverTo === undefined ? '' : `, which goes to ${deliverTo}`;
+          const text = `Thank you for your order of ${lines.length} lines, £${(pence / 100).toFixed(2)}${to}.`;
+          enqueue(notifications.send, { orderId, customerId, about: 'placed', text });
+        },
+      ),
       on(orders.shipped, { name: 'announce' }, async ({ orderId, customerId, tracking }, { enqueue }) => {
         const text = `Your order is on its way. Tracking number: ${tracking}.`;
         enqueue(notifications.send, { orderId, customerId, about: 'shipped', text });

@@ -2,15 +2,20 @@ import { saga } from 'plimsoll';
 import { inventory } from '../inventory/contract.ts';
 import { payments } from '../payments/contract.ts';
 import { shipping } from '../shipping/contract.ts';
-import { orders, placedOrder } from './contract.ts';
+import { orders, personOf, placedOrder } from './contract.ts';
 
 /**
  * Takes an order through the other modules. What was done before it fails, or is stopped, is undone: the charge is
  * refunded, the goods go back, the order is declined.
  */
 export const checkout = saga(
-  { version: 1, input: placedOrder, uses: [orders, inventory, payments, shipping] },
-  async (run, { lines, ...facts }) => {
+  {
+    version: 1,
+    input: placedOrder,
+    uses: [orders, inventory, payments, shipping],
+    personal: { subject: personOf },
+  },
+  async (run, { lines, deliverTo, ...facts }) => {
     const { orderId, country, pence } = facts;
     const reserved = await run.step(
       'reserve',
@@ -45,7 +50,7 @@ export const checkout = saga(
       throw run.fail('Declined', charged.data);
     }
     await run.step('paid', orders.advance, { ...facts, to: 'paid' });
-    const { tracking } = await run.step('ship', shipping.ship, { orderId, country });
+    const { tracking } = await run.step('ship', shipping.ship, { orderId, country, deliverTo });
     await run.step('shipped', orders.advance, { ...facts, to: 'shipped', tracking });
     return { tracking };
   },

@@ -8,10 +8,15 @@ const lines = z.array(line).min(1).max(1000);
 const country = z.string().min(1).max(60);
 const status = z.enum(['placed', 'reserved', 'paid', 'shipped', 'rejected', 'declined']);
 const pence = z.int().nonnegative();
+/** Name and address, where the customer gave one; the shop itself keeps none. */
+const deliverTo = z.string().min(1).max(200).optional();
 /** What every step of an order needs to know; `customerId` is null for a guest. */
 const facts = z.object({ orderId, customerId: customerId.nullable(), country, pence });
 /** What the checkout starts from. */
-export const placedOrder = facts.extend({ lines });
+export const placedOrder = facts.extend({ lines, deliverTo });
+/** Whose data what is known of an order is; a guest is a person for one order. */
+export const personOf = (order: { readonly orderId: number; readonly customerId: number | null }): string =>
+  order.customerId === null ? `guest-${order.orderId}` : `customer-${order.customerId}`;
 /** Where an order may go, with what is known by then. */
 const move = z.discriminatedUnion('to', [
   facts.extend({ to: z.literal('reserved') }),
@@ -25,7 +30,7 @@ const summary = z.object({ orderId, status, placedAt: z.iso.datetime(), pence })
 
 export const orders = contract('orders', {
   place: command({
-    input: z.object({ customerId: customerId.nullable(), country, lines }),
+    input: z.object({ customerId: customerId.nullable(), country, deliverTo, lines }),
     output: z.object({ orderId, pence }),
     errors: { UnknownProduct: z.object({ skus: z.array(z.string()) }) },
   }),
@@ -59,7 +64,16 @@ export const orders = contract('orders', {
       })
       .nullable(),
   }),
-  placed: event({ payload: placedOrder, key }),
+  /** What has been paid in a country, the newest day first. */
+  takings: query({
+    input: z.object({ country }),
+    output: z.array(z.object({ day: z.iso.date(), orders: z.int(), pence })),
+  }),
+  placed: event({
+    payload: placedOrder,
+    key,
+    personal: { subject: personOf, erase: ({ deliverTo: _gone, ...order }) => order },
+  }),
   reserved: event({ payload: facts, key }),
   paid: event({ payload: facts, key }),
   shipped: event({ payload: facts.extend({ tracking: z.string() }), key }),

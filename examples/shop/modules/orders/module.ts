@@ -6,6 +6,7 @@ import { shipping } from '../shipping/contract.ts';
 import { checkout } from './checkout.ts';
 import { orders, type Move } from './contract.ts';
 import { priceLines, skusOf } from './pricing.ts';
+import { takings } from './takings.ts';
 import { insertOrder, insertReturn, moveOrder, readByCustomer, readById, type Status } from './statements.ts';
 
 /**
@@ -20,14 +21,14 @@ export const ordersModule = module(orders, {
   owns: { schema: 'orders', migrations: new URL('./migrations/', import.meta.url) },
   uses: [catalog, inventory, payments, shipping],
   commands: {
-    async place({ customerId, country, lines }, { tx, call, emit, start, fail }) {
+    async place({ customerId, country, deliverTo, lines }, { tx, call, emit, start, fail }) {
       const priced = priceLines(lines, await call(catalog.many, { skus: skusOf(lines) }));
       if (!priced.ok) return fail('UnknownProduct', { skus: [...priced.unknown] });
       const { pence } = priced;
       const { id: orderId } = await tx.one<{ id: number }>(
         insertOrder({ customerId, country, pence, lines: priced.lines }),
       );
-      const order = { orderId, customerId, country, pence, lines };
+      const order = { orderId, customerId, country, pence, lines, deliverTo };
       emit(orders.placed, order);
       start(checkout, order, { id: String(orderId) });
       return { orderId, pence };
@@ -55,7 +56,13 @@ export const ordersModule = module(orders, {
   queries: {
     byCustomer: ({ customerId, limit }, { db }) => readByCustomer(db, customerId, limit),
     byId: ({ orderId }, { db }) => readById(db, orderId),
+    takings: ({ country }, { db }) =>
+      db.query(
+        sql`select day, orders, pence from orders.takings where country = ${country} order by day desc`,
+      ),
   },
+  views: [takings],
+  reads: { takings: [takings] },
   sagas: { checkout },
 });
 

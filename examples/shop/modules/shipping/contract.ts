@@ -4,7 +4,12 @@ import { z } from 'zod';
 export const shipping = contract('shipping', {
   /** One shipment per order, however often it is asked. */
   ship: command({
-    input: z.object({ orderId: z.int().positive(), country: z.string() }),
+    // `deliverTo` is for the label and kept nowhere.
+    input: z.object({
+      orderId: z.int().positive(),
+      country: z.string(),
+      deliverTo: z.string().optional(),
+    }),
     output: z.object({ tracking: z.string() }),
   }),
 });

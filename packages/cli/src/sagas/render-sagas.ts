@@ -31,7 +31,7 @@ export function renderSaga(saga: SagaDetails): string {
       ? []
       : [['erased', `${time(saga.erasedAt)} UTC, what it was given and what came of it`] as const]),
     ...(saga.nextAt === null ? [] : [['next', `${time(saga.nextAt)} UTC`] as const]),
-    ['input', JSON.stringify(saga.input) ?? ''],
+    ...(saga.input === undefined ? [] : [['input', JSON.stringify(saga.input)] as const]),
     ...(saga.result === undefined ? [] : [['result', JSON.stringify(saga.result)] as const]),
     ...(saga.error === null
       ? []

@@ -64,6 +64,8 @@ export async function sagaFacts(
 }
 
 const isUndo = ({ kind }: StepRow): boolean => kind === 'undone' || kind === 'undo_threw';
+/** What `operation` is of a row about the whole saga. */
+const said: Partial<Record<HistoryKind, string>> = { failed: 'error', asked: 'asked' };
 const ends: Partial<Record<HistoryKind, string>> = { undone: 'done', undo_threw: 'threw' };
 
 /** Its rows by what they are about: a place, what undid that place, or the saga as a whole. */
@@ -81,7 +83,7 @@ function stepsOf(saga: string, correlationId: string, rows: readonly StepRow[]):
     const [first, last] = [group[0], group.at(-1)];
     if (first === undefined || last === undefined) return [];
     const { op, name } = names.get(first.place) ?? { op: 'saga', name: '' };
-    const said = group.findLast(({ who }) => who !== null);
+    const signed = group.findLast(({ who }) => who !== null);
     const operation = group.find((row) => row.operation !== null)?.operation ?? null;
     return {
       id: `${saga}${suffix}`,
@@ -92,9 +94,9 @@ function stepsOf(saga: string, correlationId: string, rows: readonly StepRow[]):
       at: first.at,
       correlationId,
       data: {
-        ...(operation === null ? {} : { operation }),
+        ...(operation === null ? {} : { [said[last.kind] ?? 'operation']: operation }),
         ...(last.error === null ? {} : { error: last.error }),
-        ...(said === undefined ? {} : { by: said.who, why: said.why }),
+        ...(signed === undefined ? {} : { by: signed.who, why: signed.why }),
       },
     };
   });
