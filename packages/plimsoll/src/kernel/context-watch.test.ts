@@ -59,3 +59,17 @@ test('without deadline and signal there is nothing to watch, and no timer', () =
   expect(watch.watch(createContext(), () => undefined)).toBeUndefined();
   expect(vi.getTimerCount()).toBe(0);
 });
+
+test('timers that a test fakes meanwhile, and drops, do not stop it', async () => {
+  vi.useRealTimers();
+  const ours = createContextWatch();
+  const told = Promise.withResolvers<void>();
+  const soonMs = systemClock.monotonicMs() + 5;
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  ours.watchDeadline(soonMs, () => undefined);
+  vi.useRealTimers();
+  ours.watchDeadline(soonMs + 5, told.resolve);
+  await told.promise;
+  ours.close();
+  vi.useFakeTimers();
+});
