@@ -125,6 +125,13 @@ test('a fence inside a longer fence is text', () => {
   expect(violationsOf({ 'docs/patterns/quoted.md': page })).toEqual([]);
 });
 
+test('what a merge has left is a violation', () => {
+  expect(violationsOf({ 'docs/merged.md': `<<<<<<< HEAD\none\n=======\nother\n>>>>>>> theirs\n` })).toEqual([
+    'docs/merged.md:1: both sides of a merge are left',
+    'docs/merged.md:5: both sides of a merge are left',
+  ]);
+});
+
 test('--write brings the blocks up to date, and only those', () => {
   using tree = temporaryFolder();
   const stale = `# Title\n\n${block('old();\nolder();', 'src/add.test.ts#second')}${block('old();', 'src/add.test.ts#add')}${block('npm start', undefined, 'sh')}`;

@@ -19,6 +19,7 @@ const strictFolder = 'docs/patterns/';
 const regionComment = /^<!-- region: (?<file>\S+)#(?<name>\S+) -->$/;
 const executed = /^examples\/.+\.ts$|\.test\.ts$/;
 const fence = /^(?<ticks>`{3,})(?<language>\w*)/;
+const mergeMarker = /^(<{7}|>{7}) /;
 
 interface Block {
   readonly language: string;
@@ -72,7 +73,12 @@ function checkPage(root: string, page: string): { violations: string[]; updated:
   const text = readFileSync(path.join(root, page), 'utf8');
   const lines = text.split('\n');
   const { blocks, strayComments } = findBlocks(lines);
-  const violations = strayComments.map((at) => `${page}:${at + 1}: no code block follows the region comment`);
+  const violations = [
+    ...strayComments.map((at) => `${page}:${at + 1}: no code block follows the region comment`),
+    ...lines.flatMap((line, at) =>
+      mergeMarker.test(line) ? [`${page}:${at + 1}: both sides of a merge are left`] : [],
+    ),
+  ];
   const updated = [...lines];
   // From the end, so that line numbers before a replaced block stay true.
   for (const { language, start, end, region } of blocks.toReversed()) {
